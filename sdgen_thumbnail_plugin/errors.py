@@ -8,7 +8,7 @@
      │   ├─ DamagedImageError         a PNG whose contents cannot be decoded
      │   ├─ TooManyPixelsError        larger than the limit for one image
      │   ├─ EncoderRefusedError       the WebP encoder would not take it
-     │   └─ NameTakenError            its thumbnail's name belongs to another image
+     │   └─ UnusableNameError         its thumbnail cannot have its name: taken, or too long
      ├─ MachineError                  the machine's fault: backs off, shows in status, recovers by itself
      │   ├─ DiskFullError
      │   ├─ AccessDeniedError
@@ -42,7 +42,6 @@ __all__ = [
     "EncoderRefusedError",
     "ImageError",
     "MachineError",
-    "NameTakenError",
     "NotAPngError",
     "NotAnImageError",
     "NotRunningError",
@@ -58,6 +57,7 @@ __all__ = [
     "ThumbnailError",
     "TooManyPixelsError",
     "TruncatedImageError",
+    "UnusableNameError",
 ]
 
 _E = TypeVar("_E", bound="ThumbnailError")
@@ -118,7 +118,7 @@ class EncoderRefusedError(ImageError):
     default_remedy = "check Pillow's WebP support with: sdgen-thumbnails doctor"
 
 
-class NameTakenError(ImageError):
+class UnusableNameError(ImageError):
     default_remedy = "rename one of the two images"
 
 

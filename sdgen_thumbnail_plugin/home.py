@@ -1,0 +1,67 @@
+"""The layout of ``~/.sdgen``, which we share with the host.
+
+    ~/.sdgen/
+     ├─ pids/thumbnail_watchdog.pid          the watcher's PID as decimal text, read by the host
+     ├─ logs/thumbnail_watchdog.log[.1 …]    the watcher's log
+     └─ state/
+         ├─ thumbnail_watchdog.lock          held for as long as a watcher lives
+         ├─ thumbnail_watchdog.json          what the watcher is doing, for ``status``
+         └─ thumbnails-<hash>.sqlite3        the catalog of one pair of roots
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["HOME_VARIABLE", "SERVICE", "Home", "find_home"]
+
+SERVICE = "thumbnail_watchdog"
+"""The host's name for this service; its PID and log files are named after it."""
+
+HOME_VARIABLE = "SDGEN_THUMBNAILS_HOME"
+"""Names another folder to be used instead of ``~/.sdgen``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that holds PID files, logs and state.
+
+    Attributes:
+        root: usually ``~/.sdgen``. Nothing is created until something is written.
+    """
+
+    root: Path
+
+    @property
+    def pid_file(self) -> Path:
+        return self.root / "pids" / f"{SERVICE}.pid"
+
+    @property
+    def log_file(self) -> Path:
+        return self.root / "logs" / f"{SERVICE}.log"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.state_dir / f"{SERVICE}.lock"
+
+    @property
+    def state_file(self) -> Path:
+        return self.state_dir / f"{SERVICE}.json"
+
+    def catalog_file(self, source_location: str, target_location: str) -> Path:
+        """The catalog for one pair of roots, named by a digest so that any path or bucket fits."""
+        pair = f"{source_location}\0{target_location}".encode("utf-8", "surrogateescape")
+        return self.state_dir / f"thumbnails-{hashlib.sha256(pair).hexdigest()[:16]}.sqlite3"
+
+
+def find_home() -> Home:
+    """``$SDGEN_THUMBNAILS_HOME`` where it is set, else ``~/.sdgen``, as an absolute path."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Home(Path(named).absolute() if named else Path.home() / ".sdgen")
