@@ -123,7 +123,13 @@ class UnusableNameError(ImageError):
 
 
 class MachineError(ThumbnailError):
-    """Not the image's fault: worth trying again later, unchanged."""
+    """Not the image's fault: worth trying again later, unchanged.
+
+    Attributes:
+        everywhere: whether it stops all work (the target cannot be written), not just one image or directory.
+    """
+
+    everywhere: bool = False
 
 
 class DiskFullError(MachineError):

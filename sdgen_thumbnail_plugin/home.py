@@ -1,12 +1,12 @@
 """The layout of ``~/.sdgen``, which we share with the host.
 
-    ~/.sdgen/
-     ├─ pids/thumbnail_watchdog.pid          the watcher's PID as decimal text, read by the host
-     ├─ logs/thumbnail_watchdog.log[.1 …]    the watcher's log
-     └─ state/
-         ├─ thumbnail_watchdog.lock          held for as long as a watcher lives
-         ├─ thumbnail_watchdog.json          what the watcher is doing, for ``status``
-         └─ thumbnails-<hash>.sqlite3        the catalog of one pair of roots
+~/.sdgen/
+ ├─ pids/thumbnail_watchdog.pid          the watcher's PID as decimal text, read by the host
+ ├─ logs/thumbnail_watchdog.log[.1 …]    the watcher's log
+ └─ state/
+     ├─ thumbnail_watchdog.lock          held for as long as a watcher lives
+     ├─ thumbnail_watchdog.json          what the watcher is doing, for ``status``
+     └─ thumbnails-<hash>.sqlite3        the catalog of one pair of roots
 """
 
 from __future__ import annotations

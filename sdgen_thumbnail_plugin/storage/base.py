@@ -12,7 +12,10 @@ from typing import Protocol
 
 from sdgen_thumbnail_plugin.model import Stamp
 
-__all__ = ["DirectoryListing", "ImageStorage", "Session", "SessionStorage", "StoredImage"]
+__all__ = ["UNKNOWN_MTIME", "DirectoryListing", "ImageStorage", "Session", "SessionStorage", "StoredImage"]
+
+UNKNOWN_MTIME = -1
+"""Stands for a directory's modification time that cannot be read; equal to no recorded one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class ImageStorage(Protocol):
         """Whether the root is there, can be listed and is not empty. Nothing is deleted while it does not."""
 
     def directory_mtimes(self, directories: Iterable[str]) -> dict[str, int | None]:
-        """Modification times in nanoseconds, one cheap call each; None for a directory that is not there.
+        """Modification times in nanoseconds, one cheap call each; None for a directory that is not there,
+        ``UNKNOWN_MTIME`` for one that cannot be asked.
 
         A storage without directory times gives 0 for all of them: only a listing can tell, and the daily sweep does.
         """

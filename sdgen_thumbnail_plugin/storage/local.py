@@ -27,7 +27,7 @@ from sdgen_thumbnail_plugin.errors import (
 )
 from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, Stamp
 from sdgen_thumbnail_plugin.printing import printable
-from sdgen_thumbnail_plugin.storage.base import DirectoryListing, Session, StoredImage
+from sdgen_thumbnail_plugin.storage.base import UNKNOWN_MTIME, DirectoryListing, Session, StoredImage
 
 __all__ = ["LocalImageStorage", "LocalSessionStorage", "is_image_name"]
 
@@ -141,8 +141,8 @@ class LocalImageStorage:
                 found[directory] = status.st_mtime_ns if is_dir(status.st_mode) else None
             except (FileNotFoundError, NotADirectoryError):
                 found[directory] = None
-            except OSError as error:
-                raise _mapped(error, prefix + directory) from error
+            except OSError:
+                found[directory] = UNKNOWN_MTIME  # not even that can be read: the listing will say why
         return found
 
     def list_directory(self, directory: str) -> DirectoryListing:

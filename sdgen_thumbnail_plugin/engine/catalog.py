@@ -1,0 +1,305 @@
+"""The catalog: per directory the state last found complete, and the images that failed. One per pair of roots.
+
+A cache: losing it costs time, never a wrong thumbnail. So a damaged one, or one of a newer version, is set aside and a
+new one begun, and nothing is written synchronously.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdgen_thumbnail_plugin.engine.scan import DirectoryTimes, parent_of
+from sdgen_thumbnail_plugin.errors import CatalogError
+from sdgen_thumbnail_plugin.model import Failure, Stamp
+
+__all__ = ["SCHEMA_VERSION", "Catalog", "DirectoryRecord", "catalog_is_healthy"]
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS directories (
+    directory BLOB PRIMARY KEY, source_ns INTEGER, target_ns INTEGER, recipe TEXT,
+    images INTEGER NOT NULL, thumbnails INTEGER NOT NULL, failed INTEGER NOT NULL, orphans INTEGER NOT NULL,
+    complete INTEGER NOT NULL, swept_at_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    key BLOB PRIMARY KEY, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL,
+    remedy TEXT NOT NULL, version TEXT NOT NULL, failed_at_s REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRecord:
+    """What is remembered of one directory.
+
+    Attributes:
+        times: the modification times under which it was found complete; None while it has to be looked at.
+        recipe: the tag of the settings its thumbnails were made with; None before the first complete look.
+        images, thumbnails, failed, orphans: what the last look counted.
+        complete: whether every image had its fresh thumbnail, or is known to fail.
+        swept_at_s: when every file was last looked at, in seconds since the epoch.
+    """
+
+    times: DirectoryTimes | None = None
+    recipe: str | None = None
+    images: int = 0
+    thumbnails: int = 0
+    failed: int = 0
+    orphans: int = 0
+    complete: bool = False
+    swept_at_s: float = 0.0
+
+
+def _blob(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _text(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogateescape")
+
+
+class Catalog:
+    """All records of one pair of roots, held in memory and written behind.
+
+    Reading is from memory. Changes reach the file with ``flush``; another process's changes to the failures are
+    noticed by ``reload_if_changed``. Safe to use from several threads.
+
+    Args:
+        path: the database file; its folder is made.
+
+    Raises:
+        CatalogError: it can neither be opened nor replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set_aside: Path | None = None
+        self._lock = threading.RLock()
+        self._dirty_directories: set[str] = set()
+        self._dirty_failures: set[str] = set()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise CatalogError(f"cannot be opened: {error}", path=str(path)) from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "unable to open" in str(error):
+                raise
+        except sqlite3.DatabaseError:
+            pass
+        self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
+        self.path.replace(self.set_aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, SCHEMA_VERSION):
+                raise sqlite3.DatabaseError(f"schema version {version}")
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._directories = self._read_directories(connection)
+            self._failures = self._read_failures(connection)
+            self._seen_version = connection.execute("PRAGMA data_version").fetchone()[0]
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @staticmethod
+    def _read_directories(connection: sqlite3.Connection) -> dict[str, DirectoryRecord]:
+        rows = connection.execute(
+            "SELECT directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s,"
+            " source_ns IS NULL AND target_ns IS NULL FROM directories"
+        )
+        return {
+            _text(directory): DirectoryRecord(
+                None if unknown else DirectoryTimes(source_ns, target_ns),
+                recipe, images, thumbnails, failed, orphans, bool(complete), swept_at_s,
+            )
+            for directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s, unknown
+            in rows
+        }  # fmt: skip
+
+    @staticmethod
+    def _read_failures(connection: sqlite3.Connection) -> dict[str, Failure]:
+        rows = connection.execute(
+            "SELECT key, mtime_ns, size, kind, message, remedy, version, failed_at_s FROM failures"
+        )
+        return {_text(row[0]): Failure(_text(row[0]), Stamp(row[1], row[2]), *row[3:]) for row in rows}
+
+    # -- directories
+
+    def directories(self) -> list[str]:
+        """The keys of all directories ever found and not known to be gone."""
+        with self._lock:
+            return list(self._directories)
+
+    def record(self, directory: str) -> DirectoryRecord | None:
+        return self._directories.get(directory)
+
+    def records(self) -> dict[str, DirectoryRecord]:
+        """A copy of all records, by directory."""
+        with self._lock:
+            return dict(self._directories)
+
+    def put(self, directory: str, record: DirectoryRecord) -> None:
+        with self._lock:
+            self._directories[directory] = record
+            self._dirty_directories.add(directory)
+
+    def discover(self, directories: Iterable[str]) -> list[str]:
+        """Notes directories that are there; returns those that were not known."""
+        with self._lock:
+            new = [directory for directory in directories if directory not in self._directories]
+            for directory in new:
+                self.put(directory, DirectoryRecord())
+            return new
+
+    def forget(self, directory: str) -> None:
+        with self._lock:
+            if self._directories.pop(directory, None) is not None:
+                self._dirty_directories.add(directory)
+            for key in [key for key in self._failures if parent_of(key) == directory]:
+                self.drop_failure(key)
+
+    def below(self, directory: str) -> list[str]:
+        """A directory and all known ones below it."""
+        with self._lock:
+            if not directory:
+                return list(self._directories)
+            prefix = directory + "/"
+            return [known for known in self._directories if known == directory or known.startswith(prefix)]
+
+    # -- failures
+
+    def failures(self) -> dict[str, Failure]:
+        """A copy of all failures, by key."""
+        with self._lock:
+            return dict(self._failures)
+
+    def failures_in(self, keys: Iterable[str]) -> Mapping[str, Failure]:
+        failures = self._failures
+        return {key: failures[key] for key in keys if key in failures} if failures else {}
+
+    def failure(self, key: str) -> Failure | None:
+        return self._failures.get(key)
+
+    def put_failure(self, failure: Failure) -> None:
+        with self._lock:
+            self._failures[failure.key] = failure
+            self._dirty_failures.add(failure.key)
+
+    def drop_failure(self, key: str) -> None:
+        if key in self._failures:
+            with self._lock:
+                self._failures.pop(key, None)
+                self._dirty_failures.add(key)
+
+    # -- the file
+
+    def flush(self) -> None:
+        """Writes what changed. Raises ``CatalogError``; what was not written is kept for the next try."""
+        with self._lock:
+            if not self._dirty_directories and not self._dirty_failures:
+                return
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    self._write()
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise CatalogError(f"cannot be written: {error}", path=str(self.path)) from error
+            self._dirty_directories.clear()
+            self._dirty_failures.clear()
+
+    def _write(self) -> None:
+        gone, kept = [], []
+        for directory in self._dirty_directories:
+            record = self._directories.get(directory)
+            if record is None:
+                gone.append((_blob(directory),))
+            else:
+                times = record.times or DirectoryTimes(None, None)
+                kept.append(
+                    (_blob(directory), times.source_ns, times.target_ns, record.recipe, record.images,
+                     record.thumbnails, record.failed, record.orphans, record.complete, record.swept_at_s)
+                )  # fmt: skip
+        self._connection.executemany("DELETE FROM directories WHERE directory = ?", gone)
+        self._connection.executemany("INSERT OR REPLACE INTO directories VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
+        failures = [(key, self._failures.get(key)) for key in self._dirty_failures]
+        self._connection.executemany(
+            "DELETE FROM failures WHERE key = ?", [(_blob(key),) for key, failure in failures if failure is None]
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?,?)",
+            [
+                (_blob(key), f.stamp.mtime_ns, f.stamp.size, f.kind, f.message, f.remedy, f.version, f.failed_at_s)
+                for key, f in failures
+                if f is not None
+            ],
+        )
+
+    def reload_if_changed(self) -> list[str]:
+        """Takes over what another process did to the failures; returns the keys it dropped (to be tried again)."""
+        with self._lock:
+            try:
+                version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                if version == self._seen_version:
+                    return []
+                self._seen_version = version
+                stored = self._read_failures(self._connection)
+            except sqlite3.Error:
+                return []
+            dropped = [key for key in self._failures if key not in stored and key not in self._dirty_failures]
+            for key in dropped:
+                del self._failures[key]
+            return dropped
+
+    def close(self) -> None:
+        """Flushes, as far as that is possible, and closes."""
+        with self._lock:
+            with contextlib.suppress(CatalogError):
+                self.flush()
+            self._connection.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def catalog_is_healthy(path: Path) -> str | None:
+    """None where the file is absent or sound, else what is wrong with it. Changes nothing."""
+    if not path.exists():
+        return None
+    if not os.access(path, os.R_OK | os.W_OK):
+        return "not readable and writable"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)) as connection:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        return str(error)
+    return None if verdict == "ok" else str(verdict)

@@ -1,0 +1,346 @@
+"""Catching up: newest sessions first with a stop rule, so that a start is instant; then the exact audit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sdgen_thumbnail_plugin.engine.execute import Workers
+from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.plan import holds_back
+from sdgen_thumbnail_plugin.engine.scan import parent_of
+from sdgen_thumbnail_plugin.errors import CatalogError, MachineError
+from sdgen_thumbnail_plugin.model import OutcomeKind, Priority
+from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.storage.base import SessionStorage
+from sdgen_thumbnail_plugin.version import __version__
+
+__all__ = ["CatchUp", "Limits", "Phase", "Progress", "Summary", "due_for_a_sweep"]
+
+log = logging.getLogger(__name__)
+
+_AHEAD = 2
+"""How many sessions (or directories, in the audit) are given to the workers at a time, so that none of them idles while
+the next is looked at."""
+
+_FLUSH_EVERY_S = 1.0
+
+
+class Phase:
+    """What catching up is doing, in the words that ``status`` shows."""
+
+    SMART = "smart catch-up"
+    SURVEY = "audit: looking"
+    AUDIT = "audit: processing"
+    DONE = "up to date"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When an audit holds deletes back: more than ``count`` orphans, and more than this ``fraction`` of all."""
+
+    count: int = 100
+    fraction: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far catching up has come.
+
+    Attributes:
+        phase: one of ``Phase``.
+        done: images dealt with in this phase.
+        total: images to be dealt with, fixed before the first is made; None while looking.
+        session: the session being processed; empty where there is none.
+    """
+
+    phase: str
+    done: int = 0
+    total: int | None = None
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What catching up did.
+
+    Attributes:
+        sessions: incomplete sessions (directories, for an audit) that were processed.
+        created: thumbnails made.
+        skipped: images whose thumbnails were fresh already, as far as they were looked at.
+        errors: images that failed.
+        held_back: orphans that a person should decide about.
+    """
+
+    sessions: int = 0
+    created: int = 0
+    skipped: int = 0
+    errors: int = 0
+    held_back: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Incomplete:
+    session: str
+    directories: list[str]
+    images: int
+    thumbnails: int
+    lacking: int
+
+
+class CatchUp:
+    """Brings a target up to date with its source.
+
+    Args:
+        keeper: looks and remembers.
+        workers: do the work.
+        sessions: the source's sessions.
+        limits: when deletes are held back.
+        stopping: set by others to end early.
+        on_progress: called with every step.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        workers: Workers,
+        sessions: SessionStorage,
+        *,
+        limits: Limits = Limits(),
+        stopping: threading.Event | None = None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._keeper = keeper
+        self._workers = workers
+        self._sessions = sessions
+        self._limits = limits
+        self._stopping = stopping or threading.Event()
+        self._on_progress = on_progress
+        self._flushed_at_s = time.monotonic()
+
+    # -- the smart half
+
+    def smart(self) -> Summary:
+        """Sessions newest first: complete ones are skipped, incomplete ones processed; the first complete one after an
+        incomplete one stops it."""
+        started = self._counts()
+        sessions = [session.name for session in self._sessions.list_sessions()]
+        log.info("🔄 Starting smart catch-up: newest sessions first")
+        log.info("📂 Found %d sessions", len(sessions))
+        known = self._complete_sessions(sessions)
+        found: list[_Incomplete] = []
+        running: deque[_Incomplete] = deque()
+        done = skipped = 0
+        for session in sessions:
+            if self._ended():
+                break
+            incomplete = None if session in known else self._look_into(session)
+            if incomplete is None:
+                skipped += 1
+                if found:
+                    log.info("✓ Found complete session: %s, stopping catch-up", printable(session))
+                    break
+                continue
+            found.append(incomplete)
+            skipped += incomplete.thumbnails
+            total = sum(one.lacking for one in found)
+            self._on_progress(Progress(Phase.SMART, done, total, session))
+            log.info(
+                "📍 Processing incomplete session: %s (%d/%d thumbnails)",
+                printable(session), incomplete.thumbnails, incomplete.images,
+            )  # fmt: skip
+            for directory in incomplete.directories:
+                self._workers.submit_directory(directory, Priority.CATCH_UP)
+            running.append(incomplete)
+            if len(running) >= _AHEAD:
+                done += self._finish(running.popleft())
+        while running:
+            done += self._finish(running.popleft())
+        summary = self._summary(started, len(found), skipped)
+        if not found:
+            log.info("✓ All sessions up-to-date")
+        self._report(summary)
+        return summary
+
+    def _finish(self, incomplete: _Incomplete) -> int:
+        self._workers.wait_for(
+            lambda: self._ended() or not any(map(self._workers.is_busy_with, incomplete.directories))
+        )
+        self._flush()
+        return incomplete.lacking
+
+    def _complete_sessions(self, sessions: list[str]) -> set[str]:
+        """Sessions none of whose known directories changed since they were found complete: two stats each."""
+        catalog = self._keeper.catalog
+        directories = [directory for directory in catalog.directories() if directory]
+        known = {directory.partition("/")[0] for directory in directories}
+        changed = {directory.partition("/")[0] for directory in self._keeper.changed_directories(directories)}
+        return {session for session in sessions if session in known and session not in changed}
+
+    def _look_into(self, session: str) -> _Incomplete | None:
+        """Surveys a session with all directories below it; None where it is complete."""
+        directories: list[str] = []
+        images = thumbnails = lacking = 0
+        waiting = deque([session])
+        while waiting:
+            directory = waiting.popleft()
+            try:
+                survey = self._keeper.survey(directory)
+            except MachineError as error:
+                log.error("✗ %s (%s)", error, error.remedy)
+                continue
+            waiting.extend(survey.view.directories)
+            images += len(survey.view.sources)
+            thumbnails += survey.thumbnails
+            lacking += survey.lacking
+            if survey.lacking:
+                directories.append(directory)
+            else:
+                self._keeper.settle(survey)
+        return _Incomplete(session, directories, images, thumbnails, lacking) if lacking else None
+
+    # -- the exact half
+
+    def audit(self, *, everything: bool = False) -> Summary:
+        """Every directory, exactly, newest first.
+
+        First all are looked at (two stats each where nothing changed), so that the amount of work, and of deletes, is
+        known before any of it is done.
+
+        Args:
+            everything: list also the directories that are known to be complete.
+        """
+        started = self._counts()
+        self._on_progress(Progress(Phase.SURVEY))
+        work, orphans, thumbnails = self._survey_all(everything)
+        held_back = 0
+        held: frozenset[str] = frozenset()
+        total_orphans = sum(orphans.values())
+        if holds_back(total_orphans, thumbnails, count=self._limits.count, fraction=self._limits.fraction):
+            held, held_back = frozenset(orphans), total_orphans
+            log.warning(
+                "✗ %d of %d thumbnails have no source any more: held back, not deleted (look at them with: "
+                "sdgen-thumbnails clean --dry-run)",
+                total_orphans, thumbnails,
+            )  # fmt: skip
+        self._keeper.hold_back(held)
+        total = sum(work.values())
+        done = 0
+        running: deque[str] = deque()
+        before = self._tried()
+        for directory in sorted(work, reverse=True):  # the time stamp leads the name: newest first
+            if self._ended():
+                break
+            self._workers.submit_directory(directory, Priority.AUDIT)
+            running.append(directory)
+            if len(running) > _AHEAD:
+                self._wait_for_directory(running.popleft())
+                done = min(total, self._tried() - before)
+                self._on_progress(Progress(Phase.AUDIT, done, total, directory.partition("/")[0]))
+        while running:
+            self._wait_for_directory(running.popleft())
+        self._flush(force=True)
+        if not self._ended():
+            self._on_progress(Progress(Phase.DONE, total, total))
+        return self._summary(started, len(work), thumbnails, held_back)
+
+    def _survey_all(self, everything: bool) -> tuple[dict[str, int], dict[str, int], int]:
+        """Work by directory, orphans by directory, and how many thumbnails there are in all."""
+        keeper, catalog = self._keeper, self._keeper.catalog
+        catalog.discover([""])
+        for failure in catalog.failures().values():
+            if failure.version != __version__:  # a new version of ours tries again
+                keeper.unsettle(parent_of(failure.key))
+        work: dict[str, int] = {}
+        orphans: dict[str, int] = {}
+        thumbnails = 0
+        seen: set[str] = set()
+        waiting = catalog.directories()
+        while waiting and not self._ended():
+            changed = set(waiting if everything else keeper.changed_directories(waiting))
+            for directory in waiting:
+                record = catalog.record(directory)
+                if directory not in changed and record is not None and not record.orphans:
+                    thumbnails += record.thumbnails
+            looked_at = [
+                directory
+                for directory in waiting
+                if directory in changed or (record := catalog.record(directory)) is None or record.orphans
+            ]
+            seen.update(waiting)
+            for directory in looked_at:
+                if self._ended():
+                    break
+                try:
+                    survey = keeper.survey(directory)
+                except MachineError as error:
+                    log.error("✗ %s (%s)", error, error.remedy)
+                    keeper.unsettle(directory)
+                    continue
+                thumbnails += len(survey.view.thumbnails)
+                keeper.settle(survey)
+                if survey.actions:
+                    work[directory] = survey.lacking
+                if survey.orphans:
+                    orphans[directory] = survey.orphans
+                self._flush()
+            waiting = [directory for directory in catalog.directories() if directory not in seen]
+        return work, orphans, thumbnails
+
+    def _wait_for_directory(self, directory: str) -> None:
+        self._workers.wait_for(lambda: self._ended() or not self._workers.is_busy_with(directory))
+        self._flush()
+
+    # -- both
+
+    def _ended(self) -> bool:
+        return self._stopping.is_set() or (self._workers.fault is not None and self._workers.fault.everywhere)
+
+    def _counts(self) -> dict[OutcomeKind, int]:
+        return dict(self._workers.counts)
+
+    def _tried(self) -> int:
+        counts = self._workers.counts
+        return counts[OutcomeKind.CREATED] + counts[OutcomeKind.FAILED] + counts[OutcomeKind.ADOPTED]
+
+    def _summary(self, before: dict[OutcomeKind, int], sessions: int, skipped: int, held_back: int = 0) -> Summary:
+        now = self._workers.counts
+        created = sum(now[kind] - before.get(kind, 0) for kind in (OutcomeKind.CREATED, OutcomeKind.ADOPTED))
+        errors = sum(now[kind] - before.get(kind, 0) for kind in (OutcomeKind.FAILED, OutcomeKind.DEFERRED))
+        return Summary(sessions, created, skipped, errors, held_back)
+
+    @staticmethod
+    def _report(summary: Summary) -> None:
+        log.info("✓ Initial catch-up complete:")
+        log.info("  ✓ Processed: %d", summary.created)
+        log.info("  ⊘ Skipped: %d", summary.skipped)
+        log.info("  📦 Sessions processed: %d", summary.sessions)
+        log.info("  ✗ Errors: %d", summary.errors)
+
+    def _flush(self, *, force: bool = False) -> None:
+        now_s = time.monotonic()
+        if force or now_s - self._flushed_at_s > _FLUSH_EVERY_S:
+            self._flushed_at_s = now_s
+            try:
+                self._keeper.catalog.flush()
+            except CatalogError as error:
+                log.error("✗ %s (%s)", error, error.remedy)
+
+
+def due_for_a_sweep(keeper: Keeper, *, now_s: float, interval_s: float, tick_s: float) -> list[str]:
+    """The directories whose files the slow sweep looks at in this tick: as many as finish all of them in time.
+
+    Args:
+        now_s: seconds since the epoch.
+        interval_s: every directory is looked at once in so many seconds.
+        tick_s: seconds between two calls.
+    """
+    records = keeper.catalog.records()
+    share = max(1, math.ceil(2 * len(records) * tick_s / interval_s))
+    due = [(record.swept_at_s, key) for key, record in records.items() if now_s - record.swept_at_s > interval_s]
+    return [directory for _, directory in sorted(due)[:share]]

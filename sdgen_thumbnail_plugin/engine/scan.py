@@ -1,0 +1,84 @@
+"""Looking: the two modification times of many directories, and the listing of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sdgen_thumbnail_plugin.model import Stamp
+from sdgen_thumbnail_plugin.storage.base import ImageStorage
+
+__all__ = ["SETTLING_NS", "DirectoryTimes", "DirectoryView", "look_at", "parent_of", "times_of"]
+
+SETTLING_NS = 2_000_000_000
+"""A directory whose modification time is younger than this may change again without a new time (coarse clocks of older
+kernels, NFS caches): it is looked at again, and not yet written down as complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryTimes:
+    """The modification times of a directory and of its twin in the target, in nanoseconds; None where it is missing."""
+
+    source_ns: int | None
+    target_ns: int | None
+
+    def settled(self, now_ns: int) -> bool:
+        """Whether both lie far enough back to be trusted."""
+        return now_ns - max(self.source_ns or 0, self.target_ns or 0) > SETTLING_NS
+
+    @property
+    def gone(self) -> bool:
+        return self.source_ns is None and self.target_ns is None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryView:
+    """What one look at a directory and its twin found.
+
+    Attributes:
+        directory: its key.
+        times: the modification times, read *before* the listing.
+        looked_at_ns: the clock before the listing.
+        sources: key to stamp of its images.
+        thumbnails: key to stamp of its thumbnails.
+        temporaries: unfinished files of ours in the target.
+        directories: keys of the directories below, of either side.
+    """
+
+    directory: str
+    times: DirectoryTimes
+    looked_at_ns: int
+    sources: Mapping[str, Stamp]
+    thumbnails: Mapping[str, Stamp]
+    temporaries: Sequence[str]
+    directories: Sequence[str]
+
+
+def parent_of(key: str) -> str:
+    """The directory that holds an image or a directory; ``""`` is the root."""
+    return key.rpartition("/")[0]
+
+
+def times_of(source: ImageStorage, target: ImageStorage, directories: Collection[str]) -> dict[str, DirectoryTimes]:
+    """Both modification times of every directory: two cheap calls each, nothing is listed."""
+    ours = source.directory_mtimes(directories)
+    theirs = target.directory_mtimes(directories)
+    return {directory: DirectoryTimes(ours[directory], theirs[directory]) for directory in directories}
+
+
+def look_at(source: ImageStorage, target: ImageStorage, directory: str) -> DirectoryView:
+    """Lists one directory and its twin. Raises ``MachineError`` where either cannot be listed."""
+    now_ns = time.time_ns()
+    times = times_of(source, target, [directory])[directory]
+    images = source.list_directory(directory)
+    thumbnails = target.list_directory(directory)
+    return DirectoryView(
+        directory=directory,
+        times=times,
+        looked_at_ns=now_ns,
+        sources=images.images,
+        thumbnails=thumbnails.images,
+        temporaries=thumbnails.temporaries,
+        directories=sorted({*images.directories, *thumbnails.directories}),
+    )

@@ -1,0 +1,197 @@
+"""One frozen ``Settings``: defaults < ``sdgen_config.json`` < environment < flags.
+
+``sdgen_config.json`` is the host's file. We read its ``output_dir`` and a section of our own, ``"thumbnails"``, that
+may hold every setting below. Relative paths are relative to the folder that holds the file, or to the working directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
+from sdgen_thumbnail_plugin.home import HOME_VARIABLE
+from sdgen_thumbnail_plugin.model import Recipe
+
+__all__ = ["CONFIG_NAME", "DEBUG_VARIABLE", "SECTION", "ObserverChoice", "Settings", "check_roots", "load_settings"]
+
+CONFIG_NAME = "sdgen_config.json"
+SECTION = "thumbnails"
+ENVIRONMENT_PREFIX = "SDGEN_THUMBNAILS_"
+DEBUG_VARIABLE = "SDGEN_THUMBNAILS_DEBUG"
+
+_NOT_SETTINGS = {DEBUG_VARIABLE, HOME_VARIABLE}
+_CONFIG_LIMIT_BYTES = 16 * 1024 * 1024
+
+ObserverChoice = Literal["auto", "native", "polling"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be chosen. Lengths of time in seconds, sizes in pixels or bytes."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX)
+
+    source_dir: Path = Field(Path("results"), description="folder of the sessions")
+    target_dir: Path = Field(Path("thumbnails"), description="folder of the thumbnails")
+    height_px: int = Field(240, ge=16, le=4096, description="height of every thumbnail, in pixels")
+    quality: int = Field(85, ge=0, le=100, description="WebP quality, 0 to 100")
+    method: int = Field(6, ge=0, le=6, description="WebP effort, 0 (fast) to 6 (small)")
+    max_pixels: int = Field(300_000_000, ge=1, description="largest image taken, in pixels")
+    memory_pixels: int = Field(64_000_000, ge=1, description="pixels decoded at once, in all workers together")
+    workers: int | None = Field(None, ge=1, le=256, description="threads that make thumbnails; one per usable core")
+    observer: ObserverChoice = Field("auto", description="auto, native (inotify, FSEvents) or polling")
+    polling_interval_s: float = Field(0.5, ge=0.05, le=3600, description="shortest pause between two polls, in seconds")
+    tick_interval_s: float = Field(1.0, ge=0.05, le=3600, description="shortest pause between two ticks, in seconds")
+    sweep_interval_s: float = Field(86_400.0, ge=1, description="every file is looked at once in so many seconds")
+    hold_back_count: int = Field(100, ge=0, description="an audit deletes at most so many orphans without asking,")
+    hold_back_fraction: float = Field(0.2, ge=0, le=1, description="or this fraction of all thumbnails")
+    log_max_bytes: int = Field(2_000_000, ge=10_000, description="size at which the log is rotated, in bytes")
+    log_backups: int = Field(3, ge=0, le=100, description="rotated logs kept")
+
+    @classmethod
+    def settings_customise_sources(  # the JSON file is read by us, for messages that name the nearest key
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.height_px, self.quality, self.method)
+
+    @property
+    def worker_count(self) -> int:
+        """The number of workers: as chosen, else as many as there are cores this process may use."""
+        if self.workers is not None:
+            return self.workers
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+
+def load_settings(folder: Path | None = None, **flags: Any) -> Settings:
+    """The settings that hold in a folder.
+
+    Args:
+        folder: where ``sdgen_config.json`` may lie; the working directory where None.
+        flags: what the command line says; None means that it says nothing. Paths are relative to the working directory.
+
+    Raises:
+        SettingsError: an unknown name (with the nearest known one), a value out of range, or a file that cannot be read.
+    """
+    base = (folder or Path.cwd()).absolute()
+    stored = _read_config(base / CONFIG_NAME)
+    _check_environment()
+    chosen = {name: value for name, value in flags.items() if value is not None}
+    for name in ("source_dir", "target_dir"):
+        if name in chosen:
+            chosen[name] = Path.cwd() / chosen[name]
+    environment = {
+        name[len(ENVIRONMENT_PREFIX) :].lower() for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    values = {name: value for name, value in stored.items() if name not in environment} | chosen
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise _explain(error, set(chosen), environment, base) from error
+    return settings.model_copy(
+        update={"source_dir": base / settings.source_dir, "target_dir": base / settings.target_dir}
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Our settings out of the host's file; empty where there is no file."""
+    try:
+        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
+            raise SettingsError("is too large to be a configuration", path=str(path))
+        content = json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(
+            f"cannot be read: {error.strerror}", path=str(path), remedy="check its permissions"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"is not valid JSON: {error}", path=str(path), remedy="correct it in an editor") from error
+    if not isinstance(content, dict):
+        raise SettingsError("must hold a JSON object", path=str(path))
+    section = content.get(SECTION, {})
+    if not isinstance(section, dict):
+        raise SettingsError(f'"{SECTION}" must be an object: {{"{SECTION}": {{"height_px": 240}}}}', path=str(path))
+    # The other keys are the host's; but one that nearly has the name of ours was meant to be ours.
+    near = difflib.get_close_matches(SECTION, [key for key in content if key != SECTION], n=1, cutoff=0.85)
+    if near:
+        raise _unknown(near[0], [SECTION], str(path))
+    for key in section:
+        if key not in Settings.model_fields:
+            raise _unknown(f"{SECTION}.{key}", [f"{SECTION}.{name}" for name in Settings.model_fields], str(path))
+    found = dict(section)
+    if "source_dir" not in found and "output_dir" in content:
+        if not isinstance(content["output_dir"], str):
+            raise SettingsError('"output_dir" must be a text', path=str(path))
+        found["source_dir"] = content["output_dir"]
+    return found
+
+
+def _check_environment() -> None:
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | _NOT_SETTINGS
+    for name in os.environ:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            raise _unknown(name, known, "environment")
+
+
+def _unknown(name: str, known: Iterable[str], place: str) -> SettingsError:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    meant = f", did you mean {near[0]!r}?" if near else ""
+    return SettingsError(f"unknown setting {name!r}{meant}", path=place)
+
+
+def _explain(error: ValidationError, flags: set[str], environment: set[str], base: Path) -> SettingsError:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "?"
+    if name in flags:
+        place, shown = "command line", f"--{name.removesuffix('_s').replace('_', '-')}"
+    elif name in environment:
+        place, shown = "environment", ENVIRONMENT_PREFIX + name.upper()
+    else:
+        place, shown = str(base / CONFIG_NAME), f"{SECTION}.{name}"
+    return SettingsError(f"{shown}: {first['msg'].lower()}, not {first['input']!r}", path=place)
+
+
+def check_roots(settings: Settings, *, must_exist: bool = True) -> None:
+    """Refuses roots that cannot work: not a folder, unreadable, or one inside the other (thumbnails of thumbnails).
+
+    Args:
+        settings: with absolute folders.
+        must_exist: whether a missing source folder is an error too.
+
+    Raises:
+        RootsError: naming the folder and the remedy.
+    """
+    source, target = (Path(os.path.realpath(path)) for path in (settings.source_dir, settings.target_dir))
+    if source == target:
+        raise RootsError("is both the source and the target folder", path=str(source))
+    if source in target.parents:
+        raise RootsError(f"lies inside the source folder {source}: thumbnails of thumbnails", path=str(target))
+    if target in source.parents:
+        raise RootsError(f"lies inside the target folder {target}", path=str(source))
+    for path, what in ((source, "source"), (target, "target")):
+        if path.exists() and not path.is_dir():
+            raise RootsError(f"is not a folder, so it cannot be the {what}", path=str(path))
+    if source.exists():
+        if not os.access(source, os.R_OK | os.X_OK):
+            raise RootsError("cannot be read", path=str(source), remedy="check its permissions")
+    elif must_exist:
+        remedy = "generate some images first, or name the folder with --source-dir"
+        raise RootsError("is not there", path=str(source), remedy=remedy)
