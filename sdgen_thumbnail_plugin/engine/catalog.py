@@ -134,8 +134,8 @@ class Catalog:
                 None if unknown else DirectoryTimes(source_ns, target_ns),
                 recipe, images, thumbnails, failed, orphans, bool(complete), swept_at_s,
             )
-            for directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s, unknown
-            in rows
+            for (directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s,
+                 unknown) in rows
         }  # fmt: skip
 
     @staticmethod

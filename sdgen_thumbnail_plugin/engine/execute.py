@@ -304,7 +304,7 @@ class Workers:
                 self._parked.append(job)
             return
         except TruncatedImageError:
-            self._delay(job, TRUNCATED_RETRIES_S[job.tries])
+            self._delay(job, TRUNCATED_RETRIES_S[min(job.tries, len(TRUNCATED_RETRIES_S) - 1)])
             return
         except SourceChangedError:
             job.tries = -1  # another file now: its tries begin anew
@@ -343,7 +343,9 @@ class Workers:
         directory = job.key
         try:
             if not job.tries:
-                images = self.keeper.begin_directory(directory)
+                images, found = self.keeper.begin_directory(directory)
+                for below in found:
+                    self.submit_directory(below, job.priority)
                 if images:
                     self._open(job, images)
                     return

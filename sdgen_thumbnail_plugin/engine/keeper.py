@@ -41,6 +41,9 @@ __all__ = ["DirectorySurvey", "Keeper", "Room"]
 YOUNG_S = 10.0
 """A truncated file younger than this is taken to be still being written."""
 
+STILL_S = 3.0
+"""One that grew within so many seconds is being written, however often it was tried."""
+
 _READ_AT_ONCE_BYTES = 8 * 1024 * 1024
 """Files up to this size are read in one go; of larger ones the header first, so that memory can be granted before."""
 
@@ -103,6 +106,7 @@ class Keeper:
         """Whether a look at a directory may delete. Off until an audit has seen how many that would be."""
         self._held: frozenset[str] = frozenset()
         self._remade: dict[str, set[str]] = {}
+        self._last_times: dict[str, int | None] = {}
 
     # -- orphans held back
 
@@ -126,7 +130,7 @@ class Keeper:
             last_try: whether a file that ends too early is a failure, however young it is.
 
         Raises:
-            TruncatedImageError: it ends too early, is young, and this is not the last try.
+            TruncatedImageError: it ends too early, but is young (and, at the last try, still growing).
             SourceChangedError: it changed while it was read.
             MachineError: not the image's fault.
         """
@@ -152,7 +156,7 @@ class Keeper:
         except SourceGoneError:
             return self._follow_a_vanished_source(key)
         except ImageError as error:
-            if isinstance(error, TruncatedImageError) and not last_try and _is_young(stamp):
+            if isinstance(error, TruncatedImageError) and _may_still_grow(stamp, last_try):
                 raise
             self._remember_failure(key, stamp, error)
             return Outcome(key, OutcomeKind.FAILED, time.perf_counter() - started_s, error.message)
@@ -269,13 +273,14 @@ class Keeper:
         failed = sum(1 for key, failure in failures.items() if failure.stamp == view.sources[key] and key not in busy)
         return DirectorySurvey(view, actions, failed)
 
-    def begin_directory(self, directory: str) -> list[str]:
-        """Does at once what costs nothing, and returns the keys of the images to be made right.
+    def begin_directory(self, directory: str) -> tuple[list[str], list[str]]:
+        """Does at once what costs nothing; returns the keys of the images to be made right, and the directories below
+        that were not known before.
 
         Raises ``MachineError``.
         """
         survey = self.survey(directory)
-        self.catalog.discover(survey.view.directories)
+        found = self.catalog.discover(survey.view.directories)
         deferred: list[str] = []
         acted = False
         for action in survey.actions:
@@ -289,10 +294,9 @@ class Keeper:
                 acted |= self._delete_orphan(action.key)
         if not deferred and not acted:
             self.settle(survey)
-            return []
-        if not deferred:
+        elif not deferred:
             self.finish_directory(directory)
-        return deferred
+        return deferred, found
 
     def finish_directory(self, directory: str) -> bool:
         """Looks again, and writes down what is there. Returns whether the directory is complete."""
@@ -340,6 +344,7 @@ class Keeper:
     def changed_directories(self, directories: Sequence[str]) -> list[str]:
         """Those of the given directories that are not as they were when they were last found complete."""
         times = times_of(self.source, self.target, directories)
+        self._last_times = {directory: found.source_ns for directory, found in times.items()}
         tag = self.recipe.tag
         changed = []
         for directory in directories:
@@ -347,6 +352,10 @@ class Keeper:
             if record is None or record.times is None or record.times != times[directory] or record.recipe != tag:
                 changed.append(directory)
         return changed
+
+    def last_times(self) -> dict[str, int | None]:
+        """The source directories' modification times, in nanoseconds, at the last ``changed_directories``."""
+        return self._last_times
 
     def _rules(self, record: DirectoryRecord | None, near: bool, agrees: bool | None = None) -> Rules:
         """What stamps can be trusted for in one directory.
@@ -430,5 +439,6 @@ class Keeper:
 _KNOWN = OutcomeKind.KNOWN_FAILURE
 
 
-def _is_young(stamp: Stamp) -> bool:
-    return time.time() - stamp.mtime_ns / 1e9 < YOUNG_S
+def _may_still_grow(stamp: Stamp, last_try: bool) -> bool:
+    age_s = time.time() - stamp.mtime_ns / 1e9
+    return -YOUNG_S < age_s < (STILL_S if last_try else YOUNG_S)

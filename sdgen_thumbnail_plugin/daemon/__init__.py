@@ -1,0 +1,1 @@
+"""The background process: watching, process control, status."""

@@ -1,0 +1,68 @@
+"""The watcher's log: rotated by size, made anew if somebody deletes it, and never a reason to fail."""
+
+from __future__ import annotations
+
+import logging
+import os
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from sdgen_thumbnail_plugin.printing import printable
+
+__all__ = ["LOGGER_NAME", "WatcherLog", "last_lines", "log_to"]
+
+LOGGER_NAME = "sdgen_thumbnail_plugin"
+_FORMAT = "%(asctime)s %(message)s"
+_TAIL_BYTES = 1_000_000
+
+
+class _OneLine(logging.Formatter):
+    """Nothing that came from a file name can forge a line or move a cursor; only tracebacks have several lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return "\n".join(printable(line) for line in text.split("\n")) if record.exc_info else printable(text)
+
+
+class WatcherLog(RotatingFileHandler):
+    """A rotating file that reappears after it was deleted, and is silent where it cannot be written."""
+
+    def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=True)
+        self.setFormatter(_OneLine(_FORMAT))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is not None and not self._is_still_there():
+            self.stream.close()
+            self.stream = None  # type: ignore[assignment]  # FileHandler opens it again
+        super().emit(record)
+
+    def _is_still_there(self) -> bool:
+        try:
+            there = Path(self.baseFilename).stat()
+            ours = os.fstat(self.stream.fileno())
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A full disk or a read-only folder loses log lines, nothing else."""
+
+
+def log_to(handler: logging.Handler) -> None:
+    """Sends everything that the package logs to a handler, and nothing of it to the root logger."""
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a log, made safe to print; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [printable(line) for line in lines[-count:]] if count else []

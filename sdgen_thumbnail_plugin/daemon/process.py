@@ -1,0 +1,311 @@
+"""The background process from outside: start, stop, who is it.
+
+The lock decides whether a watcher is alive; the PID file is a label for the host. No process is signalled before its
+identity is proved: the one that holds the lock wrote its PID and its start time into the state file, and its command line
+is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from sdgen_thumbnail_plugin.daemon.logs import last_lines
+from sdgen_thumbnail_plugin.daemon.status import read_state
+from sdgen_thumbnail_plugin.errors import AlreadyRunningError, NotRunningError, StartFailedError, StopFailedError
+from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.settings import Settings
+
+__all__ = [
+    "READY_VARIABLE",
+    "RunningWatcher",
+    "Started",
+    "clean_stale_pid_file",
+    "find_watcher",
+    "holding_the_lock",
+    "identity_of",
+    "start_watcher",
+    "stop_watcher",
+]
+
+READY_VARIABLE = "SDGEN_WATCHER_READY_FD"
+"""Names the file descriptor on which a started watcher says that it is watching, or why not."""
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+"""After so many seconds a watcher that was asked to stop is killed (the host gives it the same)."""
+
+_MODULE = "sdgen_thumbnail_plugin"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWatcher:
+    """A watcher whose identity is proved.
+
+    Attributes:
+        pid: its process.
+        identity: its start time, as ``identity_of`` writes it.
+        source_dir, target_dir: what it watches; empty where its state file does not say.
+    """
+
+    pid: int
+    identity: str
+    source_dir: str = ""
+    target_dir: str = ""
+
+    def watches(self, settings: Settings) -> bool:
+        """Whether it is the watcher for these folders."""
+        wanted = (os.path.realpath(settings.source_dir), os.path.realpath(settings.target_dir))
+        return (self.source_dir, self.target_dir) == wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """How a start ended well.
+
+    Attributes:
+        watcher: the one that runs now.
+        already: whether it ran before.
+        replaced: the folder another one watched, which was stopped for it.
+    """
+
+    watcher: RunningWatcher
+    already: bool = False
+    replaced: str | None = None
+
+
+def identity_of(pid: int) -> str | None:
+    """A process's start time, in a form that no clock change alters; None where there is no such process."""
+    if sys.platform == "linux":
+        try:
+            # proc(5): field 22, in clock ticks since boot; the command's name may hold blanks and brackets.
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in (b"Z", b"X") else f"boot+{fields[19].decode('ascii')}"
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"at {process.create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether a process's command line is that of a watcher."""
+    import psutil
+
+    try:
+        command = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+    return "watch" in command and any(_MODULE in part or "sdgen" in Path(part).name for part in command)
+
+
+@contextlib.contextmanager
+def holding_the_lock(home: Home) -> Iterator[None]:
+    """Being the one watcher: holds the lock and keeps the PID file.
+
+    Raises:
+        AlreadyRunningError: another process holds it.
+    """
+    home.state_dir.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(home.lock_file, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        watcher = find_watcher(home)
+        who = f"process {watcher.pid} watches {watcher.source_dir}" if watcher else "another process holds its lock"
+        raise AlreadyRunningError(f"a watcher is running already: {who}") from error
+    try:
+        _write_pid_file(home)
+        yield
+    finally:
+        if _pid_in_file(home) == os.getpid():
+            home.pid_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_pid_file(home: Home) -> None:
+    home.pid_file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = home.pid_file.with_name(f".{home.pid_file.name}.{os.getpid()}")
+    temporary.write_text(str(os.getpid()), "ascii")
+    temporary.replace(home.pid_file)
+
+
+def _pid_in_file(home: Home) -> int | None:
+    try:
+        return int(home.pid_file.read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+
+
+def is_locked(home: Home) -> bool:
+    """Whether a watcher is alive, by the lock."""
+    if not home.lock_file.exists():
+        return False
+    lock = filelock.FileLock(home.lock_file, timeout=0)
+    try:
+        with lock:
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def find_watcher(home: Home) -> RunningWatcher | None:
+    """The watcher of this home, if one is alive and its identity can be proved."""
+    state = read_state(home.state_file) or {}
+    pid, identity = state.get("pid"), state.get("identity")
+    if isinstance(pid, int) and pid > 1 and identity and identity_of(pid) == identity and _is_ours(pid):
+        return RunningWatcher(pid, str(identity), str(state["source_dir"]), str(state["target_dir"]))
+    # The state file may be lost or garbage. Then the PID file's word counts, if a watcher is alive at all.
+    pid = _pid_in_file(home)
+    if pid is not None and pid > 1 and is_locked(home) and _is_ours(pid) and (found := identity_of(pid)):
+        return RunningWatcher(pid, found)
+    return None
+
+
+def clean_stale_pid_file(home: Home) -> bool:
+    """Removes a PID file whose watcher is dead. Returns whether there was one."""
+    if home.pid_file.exists() and not is_locked(home):
+        with contextlib.suppress(OSError):
+            home.pid_file.unlink()
+            return True
+    return False
+
+
+def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folder: Path) -> Started:
+    """Starts the watcher in the background, and returns when it *is watching*.
+
+    Args:
+        settings: what it is to watch, already checked.
+        home: where its lock, PID file and log are.
+        arguments: command-line arguments that give the new process the same settings.
+        folder: its working directory, where ``sdgen_config.json`` is read.
+
+    Raises:
+        StartFailedError: it ended, or did not begin to watch in time; with the last lines of its log.
+        StopFailedError: the watcher of other folders would not stop.
+    """
+    replaced = None
+    running = find_watcher(home)
+    if running is not None:
+        if running.watches(settings):
+            return Started(running, already=True)
+        replaced = running.source_dir
+        stop_watcher(home)
+    clean_stale_pid_file(home)
+    answer, process = _spawn(home, arguments, folder)
+    if answer.get("watching"):
+        found = find_watcher(home)
+        if found is not None:
+            return Started(found, replaced=replaced)
+    if answer.get("already"):  # another start was faster
+        found = _wait_for_watcher(home)
+        if found is not None and found.watches(settings):
+            return Started(found, already=True)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    reason = answer.get("error") or (
+        "it did not begin to watch in time" if answer.get("late") else f"it ended with exit code {process.returncode}"
+    )
+    lines = [] if answer.get("error") else last_lines(home.log_file, 5)
+    text = f"the watcher did not start: {reason}" + "".join(f"\n  | {line}" for line in lines)
+    raise StartFailedError(text, remedy=str(answer.get("remedy")) if answer.get("remedy") else None)
+
+
+def _wait_for_watcher(home: Home, timeout_s: float = 5.0) -> RunningWatcher | None:
+    deadline_s = time.monotonic() + timeout_s
+    while (found := find_watcher(home)) is None and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return found
+
+
+def _spawn(home: Home, arguments: list[str], folder: Path) -> tuple[dict[str, object], subprocess.Popen[bytes]]:
+    """Starts the process and waits for its one line of JSON."""
+    import select
+
+    home.log_file.parent.mkdir(parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    try:
+        # What escapes logging (a crash of the interpreter) goes to the log's end too.
+        with home.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, "watch", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**os.environ, READY_VARIABLE: str(writing)},
+                pass_fds=(writing,),
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    received = b""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    with open(reading, "rb", buffering=0) as pipe:  # noqa: PTH123 - a file descriptor
+        while not received.endswith(b"\n"):
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline_s - time.monotonic()))
+            if not ready:
+                return {"late": True}, process
+            chunk = pipe.read(4096)
+            if not chunk:
+                break
+            received += chunk
+    if not received:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        return {}, process
+    answer = json.loads(received)
+    return (answer if isinstance(answer, dict) else {}), process
+
+
+def stop_watcher(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> RunningWatcher:
+    """Ends the watcher: politely, and after a while firmly. Images being made are finished.
+
+    Returns:
+        the watcher that ran.
+
+    Raises:
+        NotRunningError: there is none.
+        StopFailedError: it is still there, or is not provably ours.
+    """
+    watcher = find_watcher(home)
+    if watcher is None:
+        if is_locked(home):
+            raise StopFailedError(
+                "a watcher is alive, but which process it is cannot be proved",
+                path=str(home.lock_file),
+                remedy=f"find it with: lsof {home.lock_file}",
+            )
+        stale = clean_stale_pid_file(home)
+        raise NotRunningError("no watcher is running" + (" (a stale PID file was removed)" if stale else ""))
+    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 2.0)):
+        if identity_of(watcher.pid) == watcher.identity:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(watcher.pid, number)
+        deadline_s = time.monotonic() + patience_s
+        while time.monotonic() < deadline_s:
+            if identity_of(watcher.pid) != watcher.identity:
+                clean_stale_pid_file(home)
+                return watcher
+            time.sleep(0.01)
+    raise StopFailedError(f"process {watcher.pid} does not end", remedy=f"end it with: kill -9 {watcher.pid}")
