@@ -1,7 +1,7 @@
 """One frozen ``Settings``: defaults < ``sdgen_config.json`` < environment < flags.
 
-``sdgen_config.json`` is the host's file. We read its ``output_dir`` and a section of our own, ``"thumbnails"``, that may
-hold every setting below. Relative paths are relative to the folder that holds the file, or to the working directory.
+``sdgen_config.json`` is the host's file. We read its ``output_dir`` and a section of our own, ``"thumbnails"``, that
+may hold every setting below. Relative paths are relative to the folder that holds the file, or to the working directory.
 """
 
 from __future__ import annotations

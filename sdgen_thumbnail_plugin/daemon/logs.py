@@ -34,10 +34,12 @@ class WatcherLog(RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         if self.stream is not None and not self._is_still_there():
             self.stream.close()
-            self.stream = None  # type: ignore[assignment]  # FileHandler opens it again
+            self.stream = None  # FileHandler opens it again
         super().emit(record)
 
     def _is_still_there(self) -> bool:
+        if self.stream is None:
+            return False
         try:
             there = Path(self.baseFilename).stat()
             ours = os.fstat(self.stream.fileno())

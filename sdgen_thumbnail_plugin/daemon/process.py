@@ -1,8 +1,8 @@
 """The background process from outside: start, stop, who is it.
 
 The lock decides whether a watcher is alive; the PID file is a label for the host. No process is signalled before its
-identity is proved: the one that holds the lock wrote its PID and its start time into the state file, and its command line
-is ours.
+identity is proved: the one that holds the lock wrote its PID and its start time into the state file, and its command
+line is ours.
 """
 
 from __future__ import annotations

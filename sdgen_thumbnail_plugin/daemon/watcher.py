@@ -1,0 +1,511 @@
+"""The one loop of the background process: events and ticks in, requests to the workers out.
+
+Events are hints. Handlers only put them into a queue; this loop turns them into *make this image right* and *make this
+directory right*. A tick beside the native observer finds what no event told. The phase, counts and problems that
+``status`` shows are gathered here too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from watchdog import events
+
+from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, choose_observer, is_wsl
+from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, SessionPollingObserver
+from sdgen_thumbnail_plugin.daemon.process import identity_of
+from sdgen_thumbnail_plugin.daemon.settling import Settling
+from sdgen_thumbnail_plugin.daemon.status import HEARTBEAT_S, Problem, WatcherState, write_state
+from sdgen_thumbnail_plugin.engine.catalog import Catalog
+from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Limits, Phase, Progress, due_for_a_sweep
+from sdgen_thumbnail_plugin.engine.execute import Workers
+from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.scan import parent_of
+from sdgen_thumbnail_plugin.errors import CatalogError, MachineError, ThumbnailError
+from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcome, OutcomeKind, Priority
+from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.settings import Settings
+from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage, is_image_name
+
+__all__ = ["Watcher"]
+
+log = logging.getLogger(__name__)
+
+WATCHING = "watching"
+_NATIVE_SHARE = 0.002  # of a core, for ticks beside the native observer
+_RECENT_S = 60.0
+_DEAF_CHECK_S = 10.0
+_LONGEST_REARM_PAUSE_S = 60.0
+_CLOSE_S = 4.0  # what images in the making get to be finished in; ``stop`` kills after 5 s
+_BATCH = 1000
+
+
+class Watcher:
+    """Watches a source and keeps its thumbnails, until it is told to stop.
+
+    Args:
+        settings: with absolute folders, checked.
+        home: where state and catalog are kept.
+    """
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self._settings = settings
+        self._home = home
+        self._root = Path(os.path.realpath(settings.source_dir))
+        self._stopping = threading.Event()
+        self._hints: queue.SimpleQueue[events.FileSystemEvent | None] = queue.SimpleQueue()
+        self._source = LocalImageStorage(settings.source_dir, SOURCE_SUFFIX)
+        self._target = LocalImageStorage(settings.target_dir, THUMBNAIL_SUFFIX)
+        self._sessions = LocalSessionStorage(self._source)
+        self._catalog = Catalog(home.catalog_file(self._source.location, self._target.location))
+        self._keeper = Keeper(
+            self._source, self._target, self._catalog, recipe=settings.recipe, max_pixels=settings.max_pixels
+        )
+        self._settling = Settling(self._source.get_image_metadata)
+        self._poll = DirectoryPoll(self._keeper, self._sessions)
+        self._choice = Choice("polling", "")
+        self._native: NativeObserver | None = None
+        self._polling: SessionPollingObserver | None = None
+        self._root_identity: str | None = None
+        self._rearm_at_s = 0.0
+        self._rearm_pause_s = 1.0
+        self._deaf_checked: tuple[int, float] = (0, 0.0)
+        self._problems: dict[str, Problem] = {}
+        self._catching_up: threading.Thread | None = None
+        self._progress = Progress(Phase.SMART)
+        self._held_back = 0
+        self._tick_at_s = 0.0
+        self._tick_interval_s = settings.tick_interval_s
+        self._started_at_s = time.time()
+        self._state_at_s = 0.0
+        self._created_at_s: deque[float] = deque(maxlen=1000)
+        self._last_image: dict[str, object] | None = None
+        self._live: set[str] = set()
+        self._workers = Workers(
+            self._keeper,
+            count=settings.worker_count,
+            budget_pixels=settings.memory_pixels,
+            on_outcome=self._note_outcome,
+        )
+
+    def stop(self) -> None:
+        """Asks the loop to end; safe in a signal handler."""
+        self._stopping.set()
+        self._hints.put(None)
+
+    def run(self, on_watching: Callable[[], None] = lambda: None) -> None:
+        """Watches first, then catches up, then goes on until ``stop``.
+
+        Args:
+            on_watching: called once, as soon as no change can be missed any more.
+        """
+        if self._catalog.set_aside is not None:
+            log.warning("✗ The catalog was damaged; set aside as %s, looking at everything", self._catalog.set_aside)
+        try:
+            self._watch()
+            self._write_state()
+            on_watching()
+            log.info("👀 Watching for new images... (%s: %s)", self._choice.kind, self._choice.reason)
+            self._catch_up()
+            while not self._stopping.is_set():
+                self._turn()
+        finally:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._stopping.set()
+        self._stop_observers()
+        finished = self._workers.close(_CLOSE_S)
+        if self._catching_up is not None:
+            self._catching_up.join(1.0)
+        self._catalog.close()
+        self._home.state_file.unlink(missing_ok=True)
+        log.info("✓ Stopped" if finished else "✗ Stopped; an image in the making was given up")
+
+    # -- observers
+
+    def _watch(self) -> None:
+        if is_wsl():
+            log.info("🐧 WSL detected - looking at the mount of %s", printable(str(self._root)))
+        self._root_identity = self._source.root_identity()
+        self._choice = choose_observer(self._settings.source_dir, self._settings.observer)
+        if self._choice.kind == "native" and self._root_identity is not None:
+            self._watch_natively()
+        if self._native is None:
+            self._watch_by_polling()
+
+    def _watch_natively(self) -> None:
+        native = NativeObserver(self._root, self._hints.put)
+        try:
+            native.start()
+        except OSError as error:
+            self._poll_instead(str(error.strerror or error), _remedy_for(error))
+            return
+        if not native.proves_itself():
+            native.stop()
+            self._poll_instead("no notification arrived for a change of ours", "")
+            return
+        self._native = native
+
+    def _poll_instead(self, reason: str, remedy: str) -> None:
+        self._choice = Choice("polling", reason)
+        log.warning("✗ Native notifications do not work: %s; polling instead. %s", reason, remedy)
+        if remedy:
+            self._problems["observer"] = Problem(f"polling, because: {reason}", remedy, time.time())
+
+    def _watch_by_polling(self) -> None:
+        if is_wsl() and self._choice.kind == "polling":
+            log.info("🐧 WSL detected - using PollingObserver")
+        if self._choice.kind == "native":  # chosen, but there is no folder to watch yet
+            return
+        polling = SessionPollingObserver(self._settings.polling_interval_s, poll=self._poll)
+        polling.schedule(_Relay(self._hints.put), str(self._root), recursive=True)
+        polling.start()
+        self._polling = polling
+
+    def _stop_observers(self) -> None:
+        native, self._native = self._native, None
+        if native is not None:
+            native.stop()
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.stop()
+            polling.join(2.0)
+
+    def _rearm(self, reason: str) -> None:
+        """A new observer, and a look at everything; less and less often while it does not help."""
+        now_s = time.monotonic()
+        if now_s < self._rearm_at_s:
+            return
+        self._rearm_at_s = now_s + self._rearm_pause_s
+        self._rearm_pause_s = min(self._rearm_pause_s * 2, _LONGEST_REARM_PAUSE_S)
+        log.warning("✗ %s: watching anew", reason)
+        self._stop_observers()
+        self._watch()
+        self._catch_up()
+
+    def _check_root(self) -> bool:
+        """Whether the root is there; a missing or replaced one is dealt with."""
+        try:
+            identity = self._source.root_identity()
+        except MachineError:
+            identity = None
+        if identity is None:
+            if "root" not in self._problems:
+                log.error("✗ The source folder %s is not there; nothing is deleted", printable(str(self._root)))
+                remedy = "mount the drive or create the folder; watching goes on by itself"
+                self._problems["root"] = Problem(f"the source folder {self._root} is not there", remedy, time.time())
+            return False
+        returned = self._problems.pop("root", None) is not None
+        if returned or identity != self._root_identity:
+            self._rearm_at_s = 0.0
+            self._rearm("The source folder is back" if returned else "Another folder took the source's place")
+        return True
+
+    def _check_observer(self, known: int) -> None:
+        if self._native is None:
+            return
+        if not self._native.alive:
+            self._rearm("The observer died")
+            return
+        now_s = time.monotonic()
+        count, checked_at_s = self._deaf_checked
+        if known == count and now_s - checked_at_s < _DEAF_CHECK_S:
+            return
+        self._deaf_checked = (known, now_s)
+        deaf = self._native.deaf_directories(self._root / name for name in self._catalog.directories())
+        if not deaf:
+            self._rearm_pause_s = 1.0
+            return
+        self._native.stop()
+        self._native = None
+        self._watch_natively()
+        native = self._native
+        if native is not None and native.deaf_directories(deaf):
+            native.stop()
+            self._native = None
+            self._poll_instead(f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY)
+        if self._native is None:
+            self._watch_by_polling()
+        for directory in deaf:  # what happened in them meanwhile
+            self._ask(directory.relative_to(self._root).as_posix(), Priority.URGENT)
+
+    # -- catching up
+
+    def _catch_up(self) -> None:
+        if self._catching_up is not None and self._catching_up.is_alive():
+            return
+        self._catching_up = threading.Thread(target=self._run_catch_up, name="catch-up", daemon=True)
+        self._catching_up.start()
+
+    def _run_catch_up(self) -> None:
+        catchup = CatchUp(
+            self._keeper,
+            self._workers,
+            self._sessions,
+            limits=Limits(self._settings.hold_back_count, self._settings.hold_back_fraction),
+            stopping=self._stopping,
+            on_progress=self._note_progress,
+        )
+        try:
+            catchup.smart()
+            summary = catchup.audit()
+            self._held_back = summary.held_back
+            log.info("✓ Audit complete: %d thumbnails made, %d errors", summary.created, summary.errors)
+        except MachineError as error:
+            log.error("✗ %s (%s)", error, error.remedy)
+        except Exception:
+            log.exception("✗ Unexpected error while catching up")
+        finally:
+            self._progress = Progress(Phase.DONE)
+
+    def _note_progress(self, progress: Progress) -> None:
+        self._progress = progress
+
+    # -- the loop
+
+    def _turn(self) -> None:
+        now_s = time.monotonic()
+        due_s = min(self._tick_at_s, self._state_at_s, self._settling.due_at_s())
+        try:
+            hint = self._hints.get(timeout=max(0.0, min(due_s - now_s, 1.0)))
+            for _ in range(_BATCH):
+                if hint is not None:
+                    self._take(hint)
+                hint = self._hints.get_nowait()
+        except queue.Empty:
+            pass
+        for key in self._settling.settled():
+            self._ask_for_image(key)
+        now_s = time.monotonic()
+        if now_s >= self._tick_at_s:
+            self._tick()
+        if now_s >= self._state_at_s:
+            self._write_state()
+
+    def _take(self, event: events.FileSystemEvent) -> None:
+        key = self._key(event.src_path)
+        if isinstance(event, events.FileSystemMovedEvent):
+            self._take_move(event.is_directory, key, self._key(event.dest_path))
+        elif key is None:
+            return
+        elif event.is_directory:
+            self._take_directory(event, key)
+        elif is_image_name(key.rpartition("/")[2]):
+            if event.event_type in ("closed", "deleted") or self._native is None:
+                self._settling.drop(key)
+                self._ask_for_image(key)
+            elif event.event_type in ("created", "modified", "attrib"):
+                self._settling.add(key)
+
+    def _take_directory(self, event: events.FileSystemEvent, key: str) -> None:
+        if event.event_type == "created":
+            self._catalog.discover([key])
+            self._deaf_checked = (0, 0.0)
+            self._ask(key, Priority.URGENT)
+        elif event.event_type == "deleted":
+            for directory in self._catalog.below(key):
+                self._ask(directory, Priority.URGENT)
+        elif event.event_type == "modified" and self._native is None:
+            self._take_findings([key], [])
+
+    def _take_move(self, is_directory: bool, old: str | None, new: str | None) -> None:
+        if is_directory:
+            if old is not None and new is not None and self._tried(self._keeper.rename_directory, old, new):
+                log.info("✓ Followed renamed session: %s", printable(new))
+            if new is not None:
+                self._catalog.discover([new])
+            self._deaf_checked = (0, 0.0)
+            for root in (new, old):
+                for directory in self._catalog.below(root) if root is not None else ():
+                    self._ask(directory, Priority.URGENT)
+            return
+        is_old, is_new = (key is not None and is_image_name(key.rpartition("/")[2]) for key in (old, new))
+        if is_old and is_new and self._tried(self._keeper.rename_image, old or "", new or ""):
+            log.info("✓ Followed renamed image: %s", printable(new or ""))
+        for key, is_image in ((new, is_new), (old, is_old)):
+            if is_image and key is not None:
+                self._settling.drop(key)
+                self._ask_for_image(key)
+
+    @staticmethod
+    def _tried(follow: Callable[[str, str], bool], old: str, new: str) -> bool:
+        try:
+            return follow(old, new)
+        except ThumbnailError as error:
+            log.error("✗ %s (%s)", error, error.remedy)
+            return False
+
+    def _key(self, path: bytes | str) -> str | None:
+        """The key of a path in an event; None outside the root, and for hidden folders."""
+        text = os.fsdecode(path)
+        root = str(self._root)
+        if text == root:
+            return ""
+        if not text.startswith(root + "/"):
+            return None
+        key = text[len(root) + 1 :]
+        return None if any(part.startswith(".") for part in key.split("/")[:-1]) else key
+
+    def _ask_for_image(self, key: str) -> None:
+        self._catalog.discover([parent_of(key)])
+        if len(self._live) < 100_000:
+            self._live.add(key)
+        self._workers.submit_image(key, Priority.URGENT)
+
+    def _ask(self, directory: str, priority: Priority) -> None:
+        if directory.rpartition("/")[2].startswith("."):
+            return
+        self._workers.submit_directory(directory, priority)
+
+    # -- the tick
+
+    def _tick(self) -> None:
+        cost_s = 0.0
+        if self._check_root():
+            if self._native is not None:
+                try:
+                    findings = self._poll.look()
+                    self._take_findings(findings.directories, findings.files)
+                    cost_s = findings.cost_s
+                except MachineError as error:
+                    log.error("✗ %s (%s)", error, error.remedy)
+            self._check_observer(len(self._catalog.directories()))
+            if not self._is_catching_up():
+                for directory in due_for_a_sweep(
+                    self._keeper,
+                    now_s=time.time(),
+                    interval_s=self._settings.sweep_interval_s,
+                    tick_s=self._tick_interval_s,
+                ):
+                    self._ask(directory, Priority.AUDIT)
+        for key in self._catalog.reload_if_changed():
+            self._workers.submit_image(key, Priority.CATCH_UP)
+        try:
+            self._catalog.flush()
+            self._problems.pop("catalog", None)
+        except CatalogError as error:
+            self._problems["catalog"] = Problem(str(error), error.remedy, time.time())
+        self._tick_interval_s = max(self._settings.tick_interval_s, cost_s / _NATIVE_SHARE)
+        self._tick_at_s = time.monotonic() + self._tick_interval_s
+
+    def _take_findings(self, directories: Sequence[str], files: Sequence[str]) -> None:
+        """Makes right what a pass found; while catching up only what is recent, because the rest is on its way."""
+        catching_up = self._is_catching_up()
+        recent_ns = time.time_ns() - int(_RECENT_S * 1e9)
+        times = self._keeper.last_times()
+        for key in files:
+            self._ask_for_image(key)
+        for directory in directories:
+            if self._workers.is_busy_with(directory) or self._workers.is_backing_off(directory):
+                continue
+            if (times.get(directory) or 0) > recent_ns:
+                self._ask(directory, Priority.URGENT)
+            elif not catching_up:
+                self._ask(directory, Priority.AUDIT)
+
+    def _is_catching_up(self) -> bool:
+        return self._catching_up is not None and self._catching_up.is_alive()
+
+    # -- telling
+
+    def _note_outcome(self, outcome: Outcome, waited_s: float) -> None:
+        live = outcome.key in self._live
+        self._live.discard(outcome.key)
+        name = printable(outcome.key)
+        if outcome.kind is OutcomeKind.CREATED:
+            self._created_at_s.append(time.monotonic())
+            self._last_image = {
+                "key": outcome.key.encode("utf-8", "backslashreplace").decode(),
+                "at_s": time.time(),
+                "build_s": round(outcome.build_s, 4),
+                "latency_s": round(waited_s, 4),
+            }
+            if live:
+                log.info("🆕 New image detected: %s", name)
+                log.info("✓ Created thumbnail: %s (%.0f ms)", name, waited_s * 1000)
+        elif outcome.kind is OutcomeKind.FAILED:
+            log.error("✗ %s: %s", name, outcome.error)
+        elif outcome.kind is OutcomeKind.DELETED:
+            log.info("✓ Deleted thumbnail: %s (its source is gone)", name)
+
+    def _phase(self) -> str:
+        if self._stopping.is_set():
+            return "stopping"
+        return self._progress.phase if self._is_catching_up() else WATCHING
+
+    def _rate(self) -> float:
+        """Thumbnails per second, over the last ten."""
+        since_s = time.monotonic() - 10.0
+        return sum(1 for at_s in list(self._created_at_s) if at_s > since_s) / 10.0
+
+    def _write_state(self) -> None:
+        self._state_at_s = time.monotonic() + HEARTBEAT_S / 2
+        sessions: dict[str, bool] = {}
+        images = thumbnails = 0
+        for directory, record in self._catalog.records().items():
+            images += record.images
+            thumbnails += record.thumbnails
+            if directory:
+                name = directory.partition("/")[0]
+                sessions[name] = sessions.get(name, True) and record.complete
+        complete = sum(sessions.values())
+        queued = self._workers.queued()
+        troubles = [Problem(one.message, one.remedy, one.since_s) for one in self._workers.troubles()]
+        if self._held_back:
+            remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
+            troubles.append(Problem(f"{self._held_back} thumbnails without a source are held back", remedy))
+        state = WatcherState(
+            pid=os.getpid(),
+            identity=identity_of(os.getpid()) or "",
+            source_dir=self._source.location,
+            target_dir=self._target.location,
+            started_at_s=self._started_at_s,
+            updated_at_s=time.time(),
+            phase=self._phase(),
+            observer={"kind": "native" if self._native is not None else "polling", "reason": self._choice.reason},
+            progress=asdict(self._progress) if self._is_catching_up() else {},
+            queue={priority.name.lower(): count for priority, count in queued.items()},
+            making=[printable(key) for key in self._workers.running()],
+            images_per_s=self._rate(),
+            counts={kind.value: count for kind, count in self._workers.counts.items()},
+            sessions={"complete": complete, "incomplete": len(sessions) - complete},
+            images=images,
+            thumbnails=thumbnails,
+            failures=len(self._catalog.failures()),
+            orphans_held_back=self._held_back,
+            last_image=self._last_image,
+            problems=[asdict(problem) for problem in (*self._problems.values(), *troubles)],
+            tick_interval_s=self._tick_interval_s,
+        )
+        write_state(self._home.state_file, state)
+
+
+class _Relay(events.FileSystemEventHandler):
+    def __init__(self, put: Callable[[events.FileSystemEvent], None]) -> None:
+        self._put = put
+
+    def dispatch(self, event: events.FileSystemEvent) -> None:
+        self._put(event)
+
+
+_WATCHES_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_user_watches=524288"
+
+
+def _remedy_for(error: OSError) -> str:
+    import errno
+
+    if error.errno == errno.ENOSPC:
+        return _WATCHES_REMEDY
+    if error.errno == errno.EMFILE:
+        return "raise the limit: sudo sysctl fs.inotify.max_user_instances=512"
+    return ""
