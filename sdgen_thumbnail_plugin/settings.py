@@ -1,7 +1,8 @@
 """One frozen ``Settings``: defaults < ``sdgen_config.json`` < environment < flags.
 
 ``sdgen_config.json`` is the host's file. We read its ``output_dir`` and a section of our own, ``"thumbnails"``, that
-may hold every setting below. Relative paths are relative to the folder that holds the file, or to the working directory.
+may hold every setting below. Relative paths are relative to the folder that holds the file, or to the working
+directory.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def load_settings(folder: Path | None = None, **flags: Any) -> Settings:
         flags: what the command line says; None means that it says nothing. Paths are relative to the working directory.
 
     Raises:
-        SettingsError: an unknown name (with the nearest known one), a value out of range, or a file that cannot be read.
+        SettingsError: an unknown name (with the nearest known one), a value out of range, an unreadable file.
     """
     base = (folder or Path.cwd()).absolute()
     stored = _read_config(base / CONFIG_NAME)

@@ -202,8 +202,9 @@ def _watched_inodes() -> set[int]:
         for descriptor in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
                 if "inotify" in str(descriptor.readlink()):
-                    text = Path("/proc/self/fdinfo", descriptor.name).read_text("ascii")
-                    found.update(int(field[4:], 16) for field in text.split() if field.startswith("ino:"))
+                    lines = Path("/proc/self/fdinfo", descriptor.name).read_text("ascii").splitlines()
+                    watches = (line.split() for line in lines if line.startswith("inotify "))
+                    found.update(int(field[4:], 16) for watch in watches for field in watch if field.startswith("ino:"))
     return found
 
 

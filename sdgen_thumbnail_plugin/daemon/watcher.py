@@ -117,7 +117,14 @@ class Watcher:
             log.info("👀 Watching for new images... (%s: %s)", self._choice.kind, self._choice.reason)
             self._catch_up()
             while not self._stopping.is_set():
-                self._turn()
+                try:
+                    self._turn()
+                except Exception as error:
+                    # A bug of ours must not leave a user without thumbnails; the next tick looks at everything again.
+                    log.exception("✗ Unexpected error; going on")
+                    remedy = "please report it, with the log: sdgen-thumbnails logs -n 100"
+                    self._problems["bug"] = Problem(f"unexpected {type(error).__name__}: {error}", remedy, time.time())
+                    self._stopping.wait(1.0)
         finally:
             self._shut_down()
 

@@ -229,7 +229,7 @@ class Keeper:
         wanted = thumbnail_key(key)
         if self.target.get_image_metadata(wanted) is None:
             return Outcome(key, OutcomeKind.GONE)
-        return Outcome(key, OutcomeKind.DELETED if self._delete_orphan(wanted) else OutcomeKind.GONE)
+        return Outcome(key, OutcomeKind.DELETED if self.delete_orphan(wanted) else OutcomeKind.GONE)
 
     def _delete(self, wanted: str) -> bool:
         try:
@@ -238,8 +238,15 @@ class Keeper:
             error.everywhere = True
             raise
 
-    def _delete_orphan(self, wanted: str) -> bool:
-        """The second look: at the source, under every name it may have, and at the root."""
+    def delete_orphan(self, wanted: str) -> bool:
+        """Deletes a thumbnail after a second look: at its source, under every name it may have, and at the root.
+
+        Args:
+            wanted: the thumbnail's key.
+
+        Returns:
+            whether it was deleted.
+        """
         if any(self.source.image_exists(key) for key in rivals(key_of_thumbnail(wanted))):
             return False
         if not self.source.root_holds_anything():
@@ -291,7 +298,7 @@ class Keeper:
             elif action.stamp is not None:
                 acted |= self._delete(action.key)
             elif self.may_delete_in(directory):
-                acted |= self._delete_orphan(action.key)
+                acted |= self.delete_orphan(action.key)
         if not deferred and not acted:
             self.settle(survey)
         elif not deferred:

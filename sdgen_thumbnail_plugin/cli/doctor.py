@@ -1,0 +1,193 @@
+"""``doctor``: one line for each thing that has to be right, with the remedy where it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from sdgen_thumbnail_plugin.cli.edge import EXIT_FAILED
+from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdgen_thumbnail_plugin.home import Home
+    from sdgen_thumbnail_plugin.settings import Settings
+
+__all__ = ["Check", "examine", "register"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line.
+
+    Attributes:
+        name: what was looked at.
+        finding: what was found.
+        remedy: what to do; empty where all is well.
+        fatal: whether it makes ``doctor`` fail.
+    """
+
+    name: str
+    finding: str
+    remedy: str = ""
+    fatal: bool = True
+
+    @property
+    def well(self) -> bool:
+        return not self.remedy
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor", epilog="Example: sdgen-thumbnails doctor")(doctor)
+
+
+def doctor(source_dir: SourceOption = None, target_dir: TargetOption = None, as_json: JsonOption = False) -> None:
+    """Look for what could keep thumbnails from being made. Exit code 1 if something is wrong."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.settings import load_settings
+
+    settings = load_settings(source_dir=source_dir, target_dir=target_dir)
+    checks = list(examine(settings, find_home()))
+    if as_json:
+        typer.echo(json.dumps({"schema": 1, "checks": [asdict(check) | {"well": check.well} for check in checks]}))
+    else:
+        console = Console()
+        for check in checks:
+            mark, colour = ("✓", "green") if check.well else ("✗", "red") if check.fatal else ("!", "yellow")
+            line = Text.assemble((f"{mark} ", colour), (f"{check.name}: ", "bold"), printable(check.finding))
+            if not check.well:
+                line.append(f"\n    → {check.remedy}")
+            console.print(line, soft_wrap=True)
+    if any(check.fatal and not check.well for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def examine(settings: Settings, home: Home) -> Iterator[Check]:
+    """All checks, in the order they are shown."""
+    yield Check("Python", f"{platform.python_version()} at {sys.executable}")
+    yield _pillow()
+    yield from _roots(settings)
+    yield from _watching(settings, home)
+    yield from _home(settings, home)
+    yield _host()
+
+
+def _pillow() -> Check:
+    import PIL
+    from PIL import features
+
+    from sdgen_thumbnail_plugin.model import Recipe
+
+    remedy = "install Pillow's own wheel: pip install --force-reinstall Pillow"
+    if not features.check("webp"):
+        return Check("Pillow", f"{PIL.__version__} without WebP", remedy)
+    from sdgen_thumbnail_plugin.errors import ThumbnailError
+    from sdgen_thumbnail_plugin.imaging import make_thumbnail
+
+    try:
+        make_thumbnail(_SMALLEST_PNG, Recipe())
+    except ThumbnailError as error:
+        return Check("Pillow", f"{PIL.__version__} cannot make a thumbnail: {error}", remedy)
+    return Check("Pillow", f"{PIL.__version__} with WebP {features.version('webp')}")
+
+
+_SMALLEST_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
+    "53de0000000c49444154789c63f8ffff3f0005fe02fe0def46b80000000049454e44ae426082"
+)  # one white pixel
+
+
+def _roots(settings: Settings) -> Iterator[Check]:
+    from sdgen_thumbnail_plugin.errors import RootsError
+    from sdgen_thumbnail_plugin.settings import check_roots
+
+    try:
+        check_roots(settings, must_exist=False)
+    except RootsError as error:
+        yield Check("folders", str(error), error.remedy)
+        return
+    if settings.source_dir.is_dir():
+        yield Check("source", f"{settings.source_dir} can be read")
+    else:
+        remedy = "generate some images first, or name the folder with --source-dir"
+        yield Check("source", f"{settings.source_dir} is not there", remedy, fatal=False)
+    target = settings.target_dir
+    place = _nearest(target)
+    if os.access(place, os.W_OK | os.X_OK):
+        yield Check("thumbnails", f"{target} can be written" if target.exists() else f"{target} will be made")
+    else:
+        yield Check("thumbnails", f"{place} cannot be written", f"make it writable: chmod u+w {place}")
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the first folder above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _watching(settings: Settings, home: Home) -> Iterator[Check]:
+    from sdgen_thumbnail_plugin.daemon.observers import choose_observer, inotify_limits, is_wsl, mount_of
+    from sdgen_thumbnail_plugin.engine.catalog import Catalog, catalog_is_healthy
+    from sdgen_thumbnail_plugin.errors import CatalogError
+
+    mount = mount_of(settings.source_dir)
+    choice = choose_observer(settings.source_dir, settings.observer)
+    where = f"{mount.fstype} on {mount.point}{', WSL' if is_wsl() else ''}"
+    yield Check("observer", f"{choice.kind}: {choice.reason} ({where})" if settings.observer != "auto" else
+                f"{choice.kind}: {choice.reason}{', WSL' if is_wsl() else ''}")  # fmt: skip
+    limits = inotify_limits()
+    if choice.kind == "native" and limits:
+        source, target = (os.path.realpath(path) for path in (settings.source_dir, settings.target_dir))
+        path = home.catalog_file(source, target)
+        needed = 1
+        if path.exists() and catalog_is_healthy(path) is None:
+            try:
+                with Catalog(path) as catalog:
+                    needed = len(catalog.directories()) or 1
+            except CatalogError:
+                pass  # told below
+        elif settings.source_dir.is_dir():
+            needed = 1 + sum(1 for entry in os.scandir(settings.source_dir) if entry.is_dir(follow_symlinks=False))
+        watches = limits.get("max_user_watches", 0)
+        remedy = "" if watches > needed * 2 else "raise it: sudo sysctl fs.inotify.max_user_watches=524288"
+        yield Check("inotify", f"{needed:,} folders to watch, {watches:,} watches allowed", remedy, fatal=False)
+
+
+def _home(settings: Settings, home: Home) -> Iterator[Check]:
+    from sdgen_thumbnail_plugin.daemon.process import find_watcher
+    from sdgen_thumbnail_plugin.engine.catalog import catalog_is_healthy
+
+    place = _nearest(home.root)
+    if os.access(place, os.W_OK | os.X_OK):
+        yield Check("home", f"{home.root} can be written" if home.root.exists() else f"{home.root} will be made")
+    else:
+        yield Check("home", f"{place} cannot be written", f"make it writable: chmod u+w {place}")
+    source, target = (os.path.realpath(path) for path in (settings.source_dir, settings.target_dir))
+    catalog = home.catalog_file(source, target)
+    trouble = catalog_is_healthy(catalog)
+    if trouble is not None:
+        yield Check("catalog", f"{catalog}: {trouble}", "delete it; it is made anew from the images", fatal=False)
+    watcher = find_watcher(home)
+    yield Check("watcher", f"running (PID {watcher.pid})" if watcher else "not running")
+
+
+def _host() -> Check:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return Check("sdgen", f"sd-generator-cli {version('sd-generator-cli')} is installed in this environment")
+    except PackageNotFoundError:
+        return Check("sdgen", "not installed in this environment (not needed)")
