@@ -1,0 +1,196 @@
+"""The background process, as a person uses it: real processes, started and stopped through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sdgen_thumbnail_plugin.daemon.process import find_watcher, identity_of
+from waiting import wait_for
+from watching import Project, png
+
+
+def run(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SDGEN_THUMBNAILS_HOME": str(project.home.root)}
+    return subprocess.run(
+        [sys.executable, "-m", "sdgen_thumbnail_plugin", *arguments],
+        cwd=project.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def pid_of(project: Project) -> int:
+    return int(project.home.pid_file.read_text("ascii"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    project.image("20251110_151059-old/first.png")
+    yield project
+    run(project, "stop")
+
+
+def test_start_returns_when_the_watcher_is_watching(project: Project) -> None:
+    started = run(project, "start")
+    assert started.returncode == 0, started.stderr
+    project.image("20251110_151059-old/at_once.png")
+    wait_for(lambda: project.is_fresh("20251110_151059-old/at_once.png"))
+    wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
+    assert "👀 Watching for new images..." in project.log()
+
+
+def test_the_pid_file_holds_the_pid_and_nothing_else(project: Project) -> None:
+    run(project, "start")
+    text = project.home.pid_file.read_text("ascii")
+    assert text == str(int(text))
+    assert psutil.pid_exists(int(text))
+
+
+def test_a_second_start_says_that_it_runs(project: Project) -> None:
+    run(project, "start")
+    pid = pid_of(project)
+    again = run(project, "start")
+    assert again.returncode == 0
+    assert f"running already (PID {pid})" in again.stdout
+    assert pid_of(project) == pid
+
+
+def test_a_start_for_other_folders_hands_over(project: Project) -> None:
+    run(project, "start")
+    pid = pid_of(project)
+    (project.root / "other").mkdir()
+    other = run(project, "start", "--source-dir", "other", "--target-dir", "other-thumbnails")
+    assert other.returncode == 0, other.stderr
+    assert "Stopped the watcher of" in other.stdout
+    assert pid_of(project) != pid
+    assert identity_of(pid) is None
+
+
+def test_many_starts_at_once_leave_one_watcher(project: Project) -> None:
+    results: list[subprocess.CompletedProcess[str]] = []
+    threads = [threading.Thread(target=lambda: results.append(run(project, "start"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.returncode for result in results] == [0] * 4, [result.stderr for result in results]
+    ours = [
+        process.pid
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if "watch" in (process.info["cmdline"] or [])
+        and (process.info["environ"] or {}).get("SDGEN_THUMBNAILS_HOME") == str(project.home.root)
+    ]
+    assert ours == [pid_of(project)]
+
+
+def test_stop_ends_it_and_removes_the_pid_file(project: Project) -> None:
+    run(project, "start")
+    pid = pid_of(project)
+    stopped = run(project, "stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert identity_of(pid) is None
+    assert not project.home.pid_file.exists()
+    assert run(project, "stop").returncode == 3
+
+
+def test_restart_gives_a_new_process_and_loses_nothing(project: Project) -> None:
+    run(project, "start")
+    pid = pid_of(project)
+    project.image("20251110_151059-old/second.png")
+    assert run(project, "restart").returncode == 0
+    assert pid_of(project) != pid
+    wait_for(project.is_exact)
+
+
+def test_status_says_what_is_true(project: Project) -> None:
+    before = run(project, "status", "--json")
+    assert before.returncode == 3
+    assert json.loads(before.stdout)["running"] is False
+    run(project, "start")
+    wait_for(lambda: project.state().get("thumbnails") == 1)
+    report = json.loads(run(project, "status", "--json").stdout)
+    assert report["running"] is True
+    assert report["health"] == "well"
+    assert report["pid"] == pid_of(project)
+    assert (report["images"], report["thumbnails"], report["failures"]) == (1, 1, 0)
+    shown = run(project, "status")
+    assert shown.returncode == 0
+    assert "running for" in shown.stdout
+
+
+def test_nothing_is_lost_when_it_is_killed_in_the_middle(project: Project) -> None:
+    data = png()
+    for number in range(200):
+        (project.results / "20251110_151059-old" / f"{number:03}.png").write_bytes(data)
+    run(project, "start")
+    wait_for(lambda: any(project.thumbnails.rglob("*.webp")))
+    os.kill(pid_of(project), signal.SIGKILL)
+    for path in project.thumbnails.rglob("*.webp"):
+        assert path.read_bytes()[:4] == b"RIFF"
+    assert run(project, "status").returncode == 3
+    assert run(project, "start").returncode == 0
+    wait_for(project.is_exact, 30)
+
+
+def test_a_pid_file_that_names_a_stranger_harms_nobody(project: Project) -> None:
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        project.home.pid_file.parent.mkdir(parents=True)
+        project.home.pid_file.write_text(str(stranger.pid), "ascii")
+        assert run(project, "stop").returncode == 3
+        assert run(project, "start").returncode == 0
+        assert pid_of(project) != stranger.pid
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("garbage", [b"", b"not a number", b"\xff\xfe", b"-1", b"0", b"99999999999999999999"])
+def test_garbage_in_the_pid_file_is_cleaned_up(project: Project, garbage: bytes) -> None:
+    project.home.pid_file.parent.mkdir(parents=True)
+    project.home.pid_file.write_bytes(garbage)
+    assert find_watcher(project.home) is None
+    assert run(project, "stop").returncode == 3
+    assert not project.home.pid_file.exists()
+
+
+def test_a_state_file_of_a_newer_version_is_not_misread(project: Project) -> None:
+    project.home.state_dir.mkdir(parents=True)
+    project.home.state_file.write_text(json.dumps({"schema": 99, "pid": os.getpid()}), "ascii")
+    assert find_watcher(project.home) is None
+    assert run(project, "status").returncode == 3
+    assert run(project, "start").returncode == 0
+
+
+def test_a_watcher_whose_state_file_is_lost_can_still_be_stopped(project: Project) -> None:
+    run(project, "start")
+    project.home.state_file.unlink()
+    assert run(project, "stop").returncode == 0
+
+
+def test_a_start_that_cannot_work_says_why(project: Project) -> None:
+    failed = run(project, "start", "--target-dir", "results/thumbnails")
+    assert failed.returncode == 2
+    assert "thumbnails of thumbnails" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not project.home.pid_file.exists()
+
+
+def test_a_process_is_known_by_its_start() -> None:
+    assert identity_of(os.getpid()) == identity_of(os.getpid())
+    assert identity_of(os.getpid()) != identity_of(os.getppid())
+    assert identity_of(2**22 + 1) is None

@@ -1,0 +1,14 @@
+"""Waiting for something that other threads or processes do: for a condition, with a deadline, never for luck."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    """Returns as soon as the condition holds; fails the test if it does not within so many seconds."""
+    deadline_s = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {timeout} s: {condition}"
+        time.sleep(0.01)

@@ -1,0 +1,91 @@
+"""A real watcher in a thread, on real folders."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from drawing import as_png
+from sdgen_thumbnail_plugin.daemon.status import read_state
+from sdgen_thumbnail_plugin.daemon.watcher import Watcher
+from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.settings import Settings
+from waiting import wait_for
+
+
+def png(size: tuple[int, int] = (48, 64)) -> bytes:
+    """A small PNG with something to see in it, quick to draw."""
+    return as_png(Image.linear_gradient("L").resize(size).convert("RGB"))
+
+
+@dataclass
+class Project:
+    """A source and a target folder, and a home of their own."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results"
+
+    @property
+    def thumbnails(self) -> Path:
+        return self.root / "thumbnails"
+
+    @property
+    def home(self) -> Home:
+        return Home(self.root / ".sdgen")
+
+    def image(self, name: str) -> Path:
+        """Draws ``session/name.png``."""
+        path = self.results / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png())
+        return path
+
+    def thumbnail(self, name: str) -> Path:
+        return (self.thumbnails / name).with_suffix(".webp")
+
+    def is_fresh(self, name: str) -> bool:
+        """Whether the image's thumbnail carries its time."""
+        try:
+            return self.thumbnail(name).stat().st_mtime_ns == (self.results / name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+
+    def is_exact(self) -> bool:
+        """Whether every image has its fresh thumbnail, and nothing else is in the target."""
+        wanted = {path.relative_to(self.results).with_suffix(".webp") for path in self.results.rglob("*.png")}
+        there = {path.relative_to(self.thumbnails) for path in self.thumbnails.rglob("*") if path.is_file()}
+        images = [str(path.relative_to(self.results)) for path in self.results.rglob("*.png")]
+        return wanted == there and all(map(self.is_fresh, images))
+
+    def state(self) -> dict[str, Any]:
+        return read_state(self.home.state_file) or {}
+
+    def log(self) -> str:
+        return self.home.log_file.read_text("utf-8") if self.home.log_file.exists() else ""
+
+
+@contextlib.contextmanager
+def watching(project: Project, **settings: Any) -> Iterator[Watcher]:
+    """Runs a watcher until the context ends; it has finished catching up when the context begins."""
+    chosen = {"polling_interval_s": 0.2, "tick_interval_s": 0.3, "workers": 2} | settings
+    watcher = Watcher(Settings(source_dir=project.results, target_dir=project.thumbnails, **chosen), project.home)
+    ready = threading.Event()
+    thread = threading.Thread(target=watcher.run, args=(ready.set,), name="watcher")
+    thread.start()
+    try:
+        wait_for(ready.is_set)
+        wait_for(lambda: project.state().get("phase") == "watching")
+        yield watcher
+    finally:
+        watcher.stop()
+        thread.join(10)
+        assert not thread.is_alive()
