@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,14 @@ from PIL import Image
 from drawing import as_png
 from sdgen_thumbnail_plugin.daemon.status import read_state
 from sdgen_thumbnail_plugin.daemon.watcher import Watcher
+from sdgen_thumbnail_plugin.engine.catalog import Catalog
+from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Summary
+from sdgen_thumbnail_plugin.engine.execute import Workers
+from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.model import Recipe
 from sdgen_thumbnail_plugin.settings import Settings
+from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
 from waiting import wait_for
 
 
@@ -66,11 +73,54 @@ class Project:
         images = [str(path.relative_to(self.results)) for path in self.results.rglob("*.png")]
         return wanted == there and all(map(self.is_fresh, images))
 
+    def age(self) -> None:
+        """Sets the times of all directories back, past the time in which they count as still changing."""
+        for root in (self.results, self.thumbnails):
+            for path in (root, *(path for path in root.rglob("*") if path.is_dir())):
+                os.utime(path, (1_762_000_000, 1_762_000_000))
+
     def state(self) -> dict[str, Any]:
         return read_state(self.home.state_file) or {}
 
     def log(self) -> str:
         return self.home.log_file.read_text("utf-8") if self.home.log_file.exists() else ""
+
+
+@dataclass
+class Engine:
+    """A keeper with workers."""
+
+    keeper: Keeper
+    workers: Workers
+    sessions: LocalSessionStorage
+
+    @staticmethod
+    def no_room_needed() -> contextlib.AbstractContextManager[None]:
+        """Memory for an image, granted at once."""
+        return contextlib.nullcontext()
+
+    def catch_up(self, **options: Any) -> Summary:
+        """Both halves; what both did, added up."""
+        catch_up = CatchUp(self.keeper, self.workers, self.sessions, **options)
+        smart, audit = catch_up.smart(), catch_up.audit()
+        self.workers.wait_idle(30)
+        return Summary(
+            smart.sessions, smart.created + audit.created, smart.skipped, smart.errors + audit.errors, audit.held_back
+        )
+
+
+@contextlib.contextmanager
+def make_engine(project: Project, *, patient: bool = False, **recipe: int) -> Iterator[Engine]:
+    """The engine over a project's folders and its catalog."""
+    source = LocalImageStorage(project.results)
+    target = LocalImageStorage(project.thumbnails, ".webp")
+    with Catalog(project.home.catalog_file(source.location, target.location)) as catalog:
+        keeper = Keeper(source, target, catalog, recipe=Recipe(**recipe), max_pixels=10_000_000)
+        workers = Workers(keeper, count=2, budget_pixels=10_000_000, patient=patient)
+        try:
+            yield Engine(keeper, workers, LocalSessionStorage(source))
+        finally:
+            assert workers.close(30)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
 """The one loop of the background process: events and ticks in, requests to the workers out.
 
 Events are hints. Handlers only put them into a queue; this loop turns them into *make this image right* and *make this
-directory right*. A tick beside the native observer finds what no event told. The phase, counts and problems that
-``status`` shows are gathered here too.
+directory right*. A tick beside the native observer finds what no event told.
 """
 
 from __future__ import annotations
@@ -12,18 +11,16 @@ import os
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from watchdog import events
 
+from sdgen_thumbnail_plugin.daemon.account import Account
 from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, choose_observer, is_wsl
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, SessionPollingObserver
-from sdgen_thumbnail_plugin.daemon.process import identity_of
 from sdgen_thumbnail_plugin.daemon.settling import Settling
-from sdgen_thumbnail_plugin.daemon.status import HEARTBEAT_S, Problem, WatcherState, write_state
+from sdgen_thumbnail_plugin.daemon.status import HEARTBEAT_S, Problem
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Limits, Phase, Progress, due_for_a_sweep
 from sdgen_thumbnail_plugin.engine.execute import Workers
@@ -31,7 +28,7 @@ from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.engine.scan import parent_of
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError, ThumbnailError
 from sdgen_thumbnail_plugin.home import Home
-from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcome, OutcomeKind, Priority
+from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Priority
 from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.settings import Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage, is_image_name
@@ -82,20 +79,17 @@ class Watcher:
         self._problems: dict[str, Problem] = {}
         self._catching_up: threading.Thread | None = None
         self._progress = Progress(Phase.SMART)
-        self._held_back = 0
         self._tick_at_s = 0.0
         self._tick_interval_s = settings.tick_interval_s
-        self._started_at_s = time.time()
         self._state_at_s = 0.0
-        self._created_at_s: deque[float] = deque(maxlen=1000)
-        self._last_image: dict[str, object] | None = None
-        self._live: set[str] = set()
+        self._account = Account(home, self._keeper)
         self._workers = Workers(
             self._keeper,
             count=settings.worker_count,
             budget_pixels=settings.memory_pixels,
-            on_outcome=self._note_outcome,
+            on_outcome=self._account.note,
         )
+        self._account.workers = self._workers
 
     def stop(self) -> None:
         """Asks the loop to end; safe in a signal handler."""
@@ -266,7 +260,6 @@ class Watcher:
         try:
             catchup.smart()
             summary = catchup.audit()
-            self._held_back = summary.held_back
             log.info("✓ Audit complete: %d thumbnails made, %d errors", summary.created, summary.errors)
         except MachineError as error:
             log.error("✗ %s (%s)", error, error.remedy)
@@ -365,8 +358,7 @@ class Watcher:
 
     def _ask_for_image(self, key: str) -> None:
         self._catalog.discover([parent_of(key)])
-        if len(self._live) < 100_000:
-            self._live.add(key)
+        self._account.note_live(key)
         self._workers.submit_image(key, Priority.URGENT)
 
     def _ask(self, directory: str, priority: Priority) -> None:
@@ -423,78 +415,20 @@ class Watcher:
     def _is_catching_up(self) -> bool:
         return self._catching_up is not None and self._catching_up.is_alive()
 
-    # -- telling
-
-    def _note_outcome(self, outcome: Outcome, waited_s: float) -> None:
-        live = outcome.key in self._live
-        self._live.discard(outcome.key)
-        name = printable(outcome.key)
-        if outcome.kind is OutcomeKind.CREATED:
-            self._created_at_s.append(time.monotonic())
-            self._last_image = {
-                "key": outcome.key.encode("utf-8", "backslashreplace").decode(),
-                "at_s": time.time(),
-                "build_s": round(outcome.build_s, 4),
-                "latency_s": round(waited_s, 4),
-            }
-            if live:
-                log.info("🆕 New image detected: %s", name)
-                log.info("✓ Created thumbnail: %s (%.0f ms)", name, waited_s * 1000)
-        elif outcome.kind is OutcomeKind.FAILED:
-            log.error("✗ %s: %s", name, outcome.error)
-        elif outcome.kind is OutcomeKind.DELETED:
-            log.info("✓ Deleted thumbnail: %s (its source is gone)", name)
-
     def _phase(self) -> str:
         if self._stopping.is_set():
             return "stopping"
         return self._progress.phase if self._is_catching_up() else WATCHING
 
-    def _rate(self) -> float:
-        """Thumbnails per second, over the last ten."""
-        since_s = time.monotonic() - 10.0
-        return sum(1 for at_s in list(self._created_at_s) if at_s > since_s) / 10.0
-
     def _write_state(self) -> None:
         self._state_at_s = time.monotonic() + HEARTBEAT_S / 2
-        sessions: dict[str, bool] = {}
-        images = thumbnails = 0
-        for directory, record in self._catalog.records().items():
-            images += record.images
-            thumbnails += record.thumbnails
-            if directory:
-                name = directory.partition("/")[0]
-                sessions[name] = sessions.get(name, True) and record.complete
-        complete = sum(sessions.values())
-        queued = self._workers.queued()
-        troubles = [Problem(one.message, one.remedy, one.since_s) for one in self._workers.troubles()]
-        if self._held_back:
-            remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
-            troubles.append(Problem(f"{self._held_back} thumbnails without a source are held back", remedy))
-        state = WatcherState(
-            pid=os.getpid(),
-            identity=identity_of(os.getpid()) or "",
-            source_dir=self._source.location,
-            target_dir=self._target.location,
-            started_at_s=self._started_at_s,
-            updated_at_s=time.time(),
+        self._account.write(
             phase=self._phase(),
-            observer={"kind": "native" if self._native is not None else "polling", "reason": self._choice.reason},
-            progress=asdict(self._progress) if self._is_catching_up() else {},
-            queue={priority.name.lower(): count for priority, count in queued.items()},
-            making=[printable(key) for key in self._workers.running()],
-            images_per_s=self._rate(),
-            counts={kind.value: count for kind, count in self._workers.counts.items()},
-            sessions={"complete": complete, "incomplete": len(sessions) - complete},
-            images=images,
-            thumbnails=thumbnails,
-            failures=len(self._catalog.failures()),
-            orphans_held_back=self._held_back,
-            last_image=self._last_image,
-            problems=[asdict(problem) for problem in (*self._problems.values(), *troubles)],
+            observer=Choice("native" if self._native is not None else "polling", self._choice.reason),
+            progress=self._progress if self._is_catching_up() else None,
+            problems=list(self._problems.values()),
             tick_interval_s=self._tick_interval_s,
         )
-        write_state(self._home.state_file, state)
 
 
 class _Relay(events.FileSystemEventHandler):

@@ -106,6 +106,7 @@ class Keeper:
         """Whether a look at a directory may delete. Off until an audit has seen how many that would be."""
         self._held: frozenset[str] = frozenset()
         self._remade: dict[str, set[str]] = {}
+        self._outdated: set[str] = set()  # directories without a record whose samples showed other settings
         self._last_times: dict[str, int | None] = {}
 
     # -- orphans held back
@@ -114,6 +115,11 @@ class Keeper:
         """From now on orphans are deleted, but not in these directories: a person decides about them."""
         self._held = directories
         self.deletes_orphans = True
+
+    def held_orphans(self) -> int:
+        """How many orphans are held back, as of the last look at their directories."""
+        records = (self.catalog.record(directory) for directory in self._held)
+        return sum(record.orphans for record in records if record is not None)
 
     def may_delete_in(self, directory: str) -> bool:
         return self.deletes_orphans and directory not in self._held
@@ -166,7 +172,7 @@ class Keeper:
 
     def _rules_for_image(self, key: str, stamp: Stamp, thumbnail: Stamp | None) -> Rules:
         directory = parent_of(key)
-        agrees = True if key in self._remade.get(directory, ()) else None
+        agrees = True if key in self._remade.get(directory, ()) else False if directory in self._outdated else None
         return self._rules(self.catalog.record(directory), nearly_equal(stamp, thumbnail), agrees)
 
     def _note_remade(self, key: str) -> None:
@@ -266,7 +272,7 @@ class Keeper:
         view = look_at(self.source, self.target, directory)
         record = self.catalog.record(directory)
         near = any(nearly_equal(stamp, view.thumbnails.get(thumbnail_key(key))) for key, stamp in view.sources.items())
-        agrees = self._samples_agree(view, near) if record is None or record.recipe is None else None
+        agrees = self._is_of_today(view, near) if record is None or record.recipe is None else None
         failures = self.catalog.failures_in(view.sources)
         actions = plan_directory(
             view.sources,
@@ -323,6 +329,7 @@ class Keeper:
         complete = survey.lacking == 0
         if complete:
             self._remade.pop(view.directory, None)
+            self._outdated.discard(view.directory)
         undone = len(survey.actions) - survey.orphans
         quiet = undone == 0 and (survey.orphans == 0 or view.directory in self._held)
         self.catalog.put(
@@ -383,6 +390,12 @@ class Keeper:
             adopting=recipe is None,
             same_recipe=agrees,
         )
+
+    def _is_of_today(self, view: DirectoryView, near: bool) -> bool | None:
+        """What samples say of a directory's settings; once they said no, it stays so until all of it was made anew."""
+        if view.directory not in self._outdated and self._samples_agree(view, near) is False:
+            self._outdated.add(view.directory)
+        return False if view.directory in self._outdated else None
 
     def _samples_agree(self, view: DirectoryView, near: bool) -> bool | None:
         """Whether thumbnails of a directory that nothing is known of have today's height; None where none can tell.

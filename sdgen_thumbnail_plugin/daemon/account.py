@@ -1,0 +1,138 @@
+"""What the watcher tells: a log line for what happened to a new image, and the state file that ``status`` reads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sdgen_thumbnail_plugin.daemon.observers import Choice
+from sdgen_thumbnail_plugin.daemon.process import identity_of
+from sdgen_thumbnail_plugin.daemon.status import Problem, WatcherState, write_state
+from sdgen_thumbnail_plugin.engine.catchup import Progress
+from sdgen_thumbnail_plugin.engine.execute import Workers
+from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind
+from sdgen_thumbnail_plugin.printing import printable
+
+__all__ = ["Account"]
+
+log = logging.getLogger(__name__)
+
+_RATE_S = 10.0
+_LIVE_LIMIT = 100_000  # names kept for log lines; in a larger burst some go unmentioned
+
+
+class Account:
+    """Keeps count, and writes the state file.
+
+    Args:
+        home: where the state file is.
+        keeper: knows the roots and the catalog.
+    """
+
+    def __init__(self, home: Home, keeper: Keeper) -> None:
+        self.workers: Workers | None = None
+        self._home = home
+        self._keeper = keeper
+        self._identity = identity_of(os.getpid()) or ""
+        self._started_at_s = time.time()
+        self._created_at_s: deque[float] = deque(maxlen=1000)
+        self._last_image: dict[str, object] | None = None
+        self._live: set[str] = set()
+
+    def note_live(self, key: str) -> None:
+        """An image appeared or changed just now: what becomes of it is worth a line in the log."""
+        if len(self._live) < _LIVE_LIMIT:
+            self._live.add(key)
+
+    def note(self, outcome: Outcome, waited_s: float) -> None:
+        """A try at an image ended, so many seconds after it was asked for. Called in the workers' threads."""
+        live = outcome.key in self._live
+        self._live.discard(outcome.key)
+        name = printable(outcome.key)
+        if outcome.kind is OutcomeKind.CREATED:
+            self._created_at_s.append(time.monotonic())
+            self._last_image = {
+                "key": name,
+                "at_s": time.time(),
+                "build_s": round(outcome.build_s, 4),
+                "latency_s": round(waited_s, 4),
+            }
+            if live:
+                log.info("🆕 New image detected: %s", name)
+                log.info("✓ Created thumbnail: %s (%.0f ms)", name, waited_s * 1000)
+        elif outcome.kind is OutcomeKind.FAILED:
+            log.error("✗ %s: %s", name, outcome.error)
+        elif outcome.kind is OutcomeKind.DELETED:
+            log.info("✓ Deleted thumbnail: %s (its source is gone)", name)
+
+    def _rate(self) -> float:
+        """Thumbnails per second, over the last ten."""
+        since_s = time.monotonic() - _RATE_S
+        return sum(1 for at_s in list(self._created_at_s) if at_s > since_s) / _RATE_S
+
+    def write(
+        self,
+        *,
+        phase: str,
+        observer: Choice,
+        progress: Progress | None,
+        problems: Sequence[Problem],
+        tick_interval_s: float,
+    ) -> None:
+        """Writes the state file.
+
+        Args:
+            phase: what the watcher is doing.
+            observer: with what it watches.
+            progress: how far catching up has come; None when it has.
+            problems: the watcher's own; the workers' are added.
+            tick_interval_s: the pause between two ticks, in seconds.
+        """
+        workers = self.workers
+        if workers is None:
+            return
+        sessions: dict[str, bool] = {}
+        images = thumbnails = 0
+        catalog = self._keeper.catalog
+        for directory, record in catalog.records().items():
+            images += record.images
+            thumbnails += record.thumbnails
+            if directory:
+                name = directory.partition("/")[0]
+                sessions[name] = sessions.get(name, True) and record.complete
+        complete = sum(sessions.values())
+        all_problems = [*problems, *(Problem(one.message, one.remedy, one.since_s) for one in workers.troubles())]
+        held_back = self._keeper.held_orphans()
+        if held_back:
+            remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
+            all_problems.append(Problem(f"{held_back} thumbnails without a source are held back", remedy))
+        state = WatcherState(
+            pid=os.getpid(),
+            identity=self._identity,
+            source_dir=self._keeper.source.location,
+            target_dir=self._keeper.target.location,
+            started_at_s=self._started_at_s,
+            updated_at_s=time.time(),
+            phase=phase,
+            observer=asdict(observer),
+            progress=asdict(progress) if progress is not None else {},
+            queue={priority.name.lower(): count for priority, count in workers.queued().items()},
+            making=[printable(key) for key in workers.running()],
+            images_per_s=self._rate(),
+            counts={kind.value: count for kind, count in workers.counts.items()},
+            sessions={"complete": complete, "incomplete": len(sessions) - complete},
+            images=images,
+            thumbnails=thumbnails,
+            failures=len(catalog.failures()),
+            orphans_held_back=held_back,
+            last_image=self._last_image,
+            problems=[asdict(problem) for problem in all_problems],
+            tick_interval_s=tick_interval_s,
+        )
+        write_state(self._home.state_file, state)
