@@ -177,9 +177,11 @@ class Keeper:
 
     def _note_remade(self, key: str) -> None:
         """Until the whole directory has today's settings, remembers which of its images have them."""
-        record = self.catalog.record(parent_of(key))
-        if record is not None and record.recipe != self.recipe.tag:
-            self._remade.setdefault(parent_of(key), set()).add(key)
+        directory = parent_of(key)
+        record = self.catalog.record(directory)
+        known = record.recipe if record is not None else None
+        if directory in self._outdated or known not in (None, self.recipe.tag):
+            self._remade.setdefault(directory, set()).add(key)
 
     def _refuse_a_taken_name(self, key: str) -> None:
         for rival in rivals(key):
