@@ -8,7 +8,8 @@
      │   ├─ DamagedImageError         a PNG whose contents cannot be decoded
      │   ├─ TooManyPixelsError        larger than the limit for one image
      │   ├─ EncoderRefusedError       the WebP encoder would not take it
-     │   └─ UnusableNameError         its thumbnail cannot have its name: taken, or too long
+     │   └─ UnusableNameError         its thumbnail cannot have its name, because it is too long
+     │       └─ NameTakenError        or because another image has it; no longer so once that one is gone
      ├─ MachineError                  the machine's fault: backs off, shows in status, recovers by itself
      │   ├─ DiskFullError
      │   ├─ AccessDeniedError
@@ -42,6 +43,7 @@ __all__ = [
     "EncoderRefusedError",
     "ImageError",
     "MachineError",
+    "NameTakenError",
     "NotAPngError",
     "NotAnImageError",
     "NotRunningError",
@@ -119,6 +121,10 @@ class EncoderRefusedError(ImageError):
 
 
 class UnusableNameError(ImageError):
+    default_remedy = "shorten the file name"
+
+
+class NameTakenError(UnusableNameError):
     default_remedy = "rename one of the two images"
 
 

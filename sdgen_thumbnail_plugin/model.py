@@ -150,9 +150,11 @@ class Outcome:
         kind: how it ended.
         build_s: seconds of work, 0 where nothing was built.
         error: the failure's text, for FAILED and DEFERRED.
+        checksum: CRC-32 of the bytes the thumbnail was made from, for CREATED.
     """
 
     key: str
     kind: OutcomeKind
     build_s: float = 0.0
     error: str | None = None
+    checksum: int | None = None

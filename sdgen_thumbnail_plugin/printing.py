@@ -1,8 +1,8 @@
-"""Names and texts that come from outside, made safe to show: no control sequence reaches a terminal or a log line."""
+"""Texts for people: names from outside made safe to show, and numbers with their nouns."""
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["counted", "printable"]
 
 
 def printable(text: str) -> str:
@@ -13,3 +13,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the right form: ``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

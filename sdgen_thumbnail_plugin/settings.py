@@ -39,22 +39,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX)
 
-    source_dir: Path = Field(Path("results"), description="folder of the sessions")
-    target_dir: Path = Field(Path("thumbnails"), description="folder of the thumbnails")
-    height_px: int = Field(240, ge=16, le=4096, description="height of every thumbnail, in pixels")
-    quality: int = Field(85, ge=0, le=100, description="WebP quality, 0 to 100")
-    method: int = Field(6, ge=0, le=6, description="WebP effort, 0 (fast) to 6 (small)")
-    max_pixels: int = Field(300_000_000, ge=1, description="largest image taken, in pixels")
-    memory_pixels: int = Field(64_000_000, ge=1, description="pixels decoded at once, in all workers together")
-    workers: int | None = Field(None, ge=1, le=256, description="threads that make thumbnails; one per usable core")
-    observer: ObserverChoice = Field("auto", description="auto, native (inotify, FSEvents) or polling")
-    polling_interval_s: float = Field(0.5, ge=0.05, le=3600, description="shortest pause between two polls, in seconds")
-    tick_interval_s: float = Field(1.0, ge=0.05, le=3600, description="shortest pause between two ticks, in seconds")
-    sweep_interval_s: float = Field(86_400.0, ge=1, description="every file is looked at once in so many seconds")
-    hold_back_count: int = Field(100, ge=0, description="an audit deletes at most so many orphans without asking,")
-    hold_back_fraction: float = Field(0.2, ge=0, le=1, description="or this fraction of all thumbnails")
-    log_max_bytes: int = Field(2_000_000, ge=10_000, description="size at which the log is rotated, in bytes")
-    log_backups: int = Field(3, ge=0, le=100, description="rotated logs kept")
+    source_dir: Path = Field(default=Path("results"), description="folder of the sessions")
+    target_dir: Path = Field(default=Path("thumbnails"), description="folder of the thumbnails")
+    height_px: int = Field(default=240, ge=16, le=4096, description="height of every thumbnail, in pixels")
+    quality: int = Field(default=85, ge=0, le=100, description="WebP quality, 0 to 100")
+    method: int = Field(default=6, ge=0, le=6, description="WebP effort, 0 (fast) to 6 (small)")
+    max_pixels: int = Field(default=300_000_000, ge=1, description="largest image taken, in pixels")
+    memory_pixels: int = Field(default=64_000_000, ge=1, description="pixels decoded at once, in all workers together")
+    workers: int | None = Field(
+        default=None, ge=1, le=256, description="threads that make thumbnails; one per usable core"
+    )
+    observer: ObserverChoice = Field(default="auto", description="auto, native (inotify, FSEvents) or polling")
+    polling_interval_s: float = Field(
+        default=0.5, ge=0.05, le=3600, description="shortest pause between two polls, in seconds"
+    )
+    tick_interval_s: float = Field(
+        default=1.0, ge=0.05, le=3600, description="shortest pause between two ticks, in seconds"
+    )
+    sweep_interval_s: float = Field(
+        default=86_400.0, ge=1, description="every file is looked at once in so many seconds"
+    )
+    hold_back_count: int = Field(
+        default=100, ge=0, description="an audit deletes at most so many orphans without asking,"
+    )
+    hold_back_fraction: float = Field(default=0.2, ge=0, le=1, description="or this fraction of all thumbnails")
+    log_max_bytes: int = Field(default=2_000_000, ge=10_000, description="size at which the log is rotated, in bytes")
+    log_backups: int = Field(default=3, ge=0, le=100, description="rotated logs kept")
 
     @classmethod
     def settings_customise_sources(  # the JSON file is read by us, for messages that name the nearest key

@@ -42,7 +42,7 @@ def catchup(
     if fault is not None:
         raise fault
     if as_json:
-        typer.echo(json.dumps(asdict(summary) | {"failures": failed}))
+        typer.echo(json.dumps({"schema": 1} | asdict(summary) | {"failures": failed}))
     else:
         _tell(summary, failed)
     if summary.errors:
@@ -123,11 +123,13 @@ def _sum(smart: Summary, audit: Summary) -> Summary:
 
 
 def _tell(summary: Summary, failed: int) -> None:
-    typer.echo(f"✓ {summary.created:,} thumbnails made, {summary.skipped:,} were up to date")
+    from sdgen_thumbnail_plugin.printing import counted
+
+    typer.echo(f"✓ {counted(summary.created, 'thumbnail')} made, {summary.skipped:,} were up to date")
     if summary.errors:
-        typer.echo(f"✗ {summary.errors:,} images failed: sdgen-thumbnails failures shows them", err=True)
+        typer.echo(f"✗ {counted(summary.errors, 'image')} failed: sdgen-thumbnails failures shows them", err=True)
     elif failed:
-        typer.echo(f"  {failed:,} images failed earlier: sdgen-thumbnails failures shows them")
+        typer.echo(f"  {counted(failed, 'image')} failed earlier: sdgen-thumbnails failures shows them")
     if summary.held_back:
         typer.echo(
             f"  {summary.held_back:,} thumbnails have no source any more and were kept: "

@@ -32,7 +32,7 @@ def clean(
 
     from sdgen_thumbnail_plugin.cli.opening import opened
     from sdgen_thumbnail_plugin.errors import RootsError
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.printing import counted, printable
 
     with opened(source_dir=source_dir, target_dir=target_dir) as place:
         if not place.source.root_holds_anything():
@@ -48,9 +48,9 @@ def clean(
     elif dry_run:
         for key in orphans:
             typer.echo(printable(key))
-        typer.echo(f"{len(orphans)} thumbnails have no image any more; nothing was deleted", err=True)
+        typer.echo(f"{counted(len(orphans), 'thumbnail')} without an image; nothing was deleted", err=True)
     else:
-        typer.echo(f"✓ {len(deleted)} thumbnails deleted" if orphans else "✓ Every thumbnail has its image")
+        typer.echo(f"✓ {counted(len(deleted), 'thumbnail')} deleted" if orphans else "✓ Every thumbnail has its image")
 
 
 def _orphans(keeper: Keeper) -> Iterator[str]:

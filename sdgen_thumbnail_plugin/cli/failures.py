@@ -23,7 +23,7 @@ def failures(source_dir: SourceOption = None, target_dir: TargetOption = None, a
     from dataclasses import asdict
 
     from sdgen_thumbnail_plugin.cli.opening import opened
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.printing import counted, printable
 
     with opened(source_dir=source_dir, target_dir=target_dir) as place:
         found = sorted(place.catalog.failures().values(), key=lambda failure: failure.key)
@@ -36,7 +36,9 @@ def failures(source_dir: SourceOption = None, target_dir: TargetOption = None, a
     for failure in found:
         typer.echo(f"✗ {printable(failure.key)}: {printable(failure.message)}")
         typer.echo(f"    {failure.remedy}")
-    typer.echo(f"{len(found)} images failed. Mended? Changed files are tried again by themselves; others with: retry")
+    typer.echo(
+        f"{counted(len(found), 'image')} failed. Changed files are tried again by themselves, others with: retry"
+    )
 
 
 def retry(

@@ -202,6 +202,8 @@ def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folde
     """
     replaced = None
     running = find_watcher(home)
+    if running is not None and not running.source_dir:
+        running = _wait_for_watcher(home)
     if running is not None:
         if running.watches(settings):
             return Started(running, already=True)
@@ -229,10 +231,13 @@ def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folde
 
 
 def _wait_for_watcher(home: Home, timeout_s: float = 5.0) -> RunningWatcher | None:
+    """The watcher that is just starting, as soon as its state file says what it watches."""
     deadline_s = time.monotonic() + timeout_s
-    while (found := find_watcher(home)) is None and time.monotonic() < deadline_s:
+    while True:
+        found = find_watcher(home)
+        if (found is not None and found.source_dir) or time.monotonic() > deadline_s:
+            return found
         time.sleep(0.02)
-    return found
 
 
 def _spawn(home: Home, arguments: list[str], folder: Path) -> tuple[dict[str, object], subprocess.Popen[bytes]]:

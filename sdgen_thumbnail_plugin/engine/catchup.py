@@ -122,6 +122,7 @@ class CatchUp:
         self._stopping = stopping or threading.Event()
         self._on_progress = on_progress
         self._flushed_at_s = time.monotonic()
+        self._just_seen: frozenset[str] = frozenset()
 
     # -- the smart half
 
@@ -164,6 +165,8 @@ class CatchUp:
         summary = self._summary(started, len(found), skipped)
         if not found:
             log.info("✓ All sessions up-to-date")
+        else:
+            self._just_seen = frozenset()  # time has passed
         self._report(summary)
         return summary
 
@@ -179,7 +182,9 @@ class CatchUp:
         catalog = self._keeper.catalog
         directories = [directory for directory in catalog.directories() if directory]
         known = {directory.partition("/")[0] for directory in directories}
-        changed = {directory.partition("/")[0] for directory in self._keeper.changed_directories(directories)}
+        differing = self._keeper.changed_directories(directories)
+        self._just_seen = frozenset(directories).difference(differing)
+        changed = {directory.partition("/")[0] for directory in differing}
         return {session for session in sessions if session in known and session not in changed}
 
     def _look_into(self, session: str) -> _Incomplete | None:
@@ -262,7 +267,9 @@ class CatchUp:
         seen: set[str] = set()
         waiting = catalog.directories()
         while waiting and not self._ended():
-            changed = set(waiting if everything else keeper.changed_directories(waiting))
+            seen_before, self._just_seen = self._just_seen, frozenset()
+            asked = [directory for directory in waiting if directory not in seen_before]
+            changed = set(waiting if everything else keeper.changed_directories(asked))
             for directory in waiting:
                 record = catalog.record(directory)
                 if directory not in changed and record is not None and not record.orphans:

@@ -108,7 +108,7 @@ class _Job:
     parents: list[_Job] = field(default_factory=list)
     open_images: int = 0
     again: bool = False
-    force: bool = False
+    made_from: int | None = None
     tries: int = 0
     asked_at_s: float = 0.0
 
@@ -184,7 +184,6 @@ class Workers:
             return job
         if job.state in (_State.RUNNING, _State.WAITING):
             job.again = True
-            job.force |= priority is Priority.URGENT and not is_directory
             job.priority = min(job.priority, priority)
         elif job.state is _State.QUEUED:
             if priority < job.priority:
@@ -293,10 +292,9 @@ class Workers:
             return None
 
     def _run_image(self, job: _Job) -> None:
-        force, job.force = job.force, False
         try:
             outcome = self.keeper.make_image_right(
-                job.key, room=self._room, force=force, last_try=job.tries >= len(TRUNCATED_RETRIES_S)
+                job.key, room=self._room, made_from=job.made_from, last_try=job.tries >= len(TRUNCATED_RETRIES_S)
             )
         except _NoRoom:
             with self._changed:
@@ -313,6 +311,7 @@ class Workers:
         except (MachineError, MemoryError) as error:
             outcome = self._excuse(job, error if isinstance(error, MachineError) else OutOfMemoryError("out of memory"))
         else:
+            job.made_from = outcome.checksum
             self._clear_trouble(parent_of(job.key), worked=outcome.kind is OutcomeKind.CREATED)
         self._conclude(job, outcome)
 
@@ -341,6 +340,7 @@ class Workers:
 
     def _run_directory(self, job: _Job) -> None:
         directory = job.key
+        complete = True
         try:
             if not job.tries:
                 images, found = self.keeper.begin_directory(directory)
@@ -349,14 +349,16 @@ class Workers:
                 if images:
                     self._open(job, images)
                     return
-            elif not self.keeper.finish_directory(directory):
-                with self._changed:
-                    self._back_off(directory)
+            else:
+                complete = self.keeper.finish_directory(directory)
         except MachineError as error:
             self._excuse(job, error)
         else:
-            self._clear_trouble(directory, worked=False)
+            if complete:
+                self._clear_trouble(directory, worked=False)
         with self._changed:
+            if not complete:
+                self._back_off(directory)
             self._end(job)
 
     def _open(self, job: _Job, images: list[str]) -> None:

@@ -7,6 +7,7 @@ from any thread, as often as one likes.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from sdgen_thumbnail_plugin.engine.scan import DirectoryView, look_at, parent_of
 from sdgen_thumbnail_plugin.errors import (
     ImageError,
     MachineError,
+    NameTakenError,
     SourceChangedError,
     SourceGoneError,
     TooManyPixelsError,
@@ -126,13 +128,15 @@ class Keeper:
 
     # -- one image
 
-    def make_image_right(self, key: str, *, room: Room, force: bool = False, last_try: bool = True) -> Outcome:
+    def make_image_right(self, key: str, *, room: Room, made_from: int | None = None, last_try: bool = True) -> Outcome:
         """Compares one image with its thumbnail and does what is needed.
 
         Args:
             key: the image's key; it need not exist.
             room: grants memory; what it raises passes through.
-            force: make the thumbnail even if its time says that it is fresh.
+            made_from: the checksum of what the thumbnail was made from a moment ago. Given where something happened
+                to the image meanwhile: a write within the clock's last tick leaves no trace in its time, so its bytes
+                are compared.
             last_try: whether a file that ends too early is a failure, however young it is.
 
         Raises:
@@ -151,14 +155,14 @@ class Keeper:
             failure = self.catalog.failure(key)
             rules = self._rules_for_image(key, stamp, thumbnail)
             action = plan_image(key, stamp, thumbnail, failure=failure, rules=rules)
-            if action is None and not force:
+            if action is None and (made_from is None or self._checksum(key) == made_from):
                 return Outcome(key, OutcomeKind.FRESH if is_fresh(stamp, thumbnail, rules) else _KNOWN)
             if action is not None and action.kind is ActionKind.DELETE:
                 self._delete(action.key)
                 return Outcome(key, _KNOWN)
             if action is not None and action.kind is ActionKind.ADOPT and self._adopt(wanted, stamp):
                 return Outcome(key, OutcomeKind.ADOPTED)
-            self._build(key, wanted, room)
+            checksum = self._build(key, wanted, room)
         except SourceGoneError:
             return self._follow_a_vanished_source(key)
         except ImageError as error:
@@ -168,7 +172,7 @@ class Keeper:
             return Outcome(key, OutcomeKind.FAILED, time.perf_counter() - started_s, error.message)
         self.catalog.drop_failure(key)
         self._note_remade(key)
-        return Outcome(key, OutcomeKind.CREATED, time.perf_counter() - started_s)
+        return Outcome(key, OutcomeKind.CREATED, time.perf_counter() - started_s, checksum=checksum)
 
     def _rules_for_image(self, key: str, stamp: Stamp, thumbnail: Stamp | None) -> Rules:
         directory = parent_of(key)
@@ -188,9 +192,12 @@ class Keeper:
             if rival == key:
                 return
             if self.source.image_exists(rival):
-                raise UnusableNameError(f"shares its thumbnail with {rival.rpartition('/')[2]}")
+                raise NameTakenError(f"shares its thumbnail with {rival.rpartition('/')[2]}")
 
-    def _build(self, key: str, wanted: str, room: Room) -> None:
+    def _checksum(self, key: str) -> int:
+        return zlib.crc32(self.source.read_image_bytes(key))
+
+    def _build(self, key: str, wanted: str, room: Room) -> int:
         from sdgen_thumbnail_plugin import imaging  # Pillow: only in the threads that need it
 
         image = self.source.read_image(key, limit_bytes=_READ_AT_ONCE_BYTES)
@@ -213,6 +220,7 @@ class Keeper:
         except MachineError as error:
             error.everywhere = True
             raise
+        return zlib.crc32(image.data)
 
     def _adopt(self, wanted: str, stamp: Stamp) -> bool:
         """Takes over a thumbnail that somebody else made, unless it is half a file that a crash left behind."""
@@ -255,7 +263,11 @@ class Keeper:
         Returns:
             whether it was deleted.
         """
-        if any(self.source.image_exists(key) for key in rivals(key_of_thumbnail(wanted))):
+        if any(
+            # No image has a thumbnail whose suffix is in capitals, whatever else it is called.
+            thumbnail_key(key) == wanted and self.source.image_exists(key)
+            for key in rivals(key_of_thumbnail(wanted))
+        ):
             return False
         if not self.source.root_holds_anything():
             return False
@@ -307,11 +319,24 @@ class Keeper:
                 acted |= self._delete(action.key)
             elif self.may_delete_in(directory):
                 acted |= self.delete_orphan(action.key)
+        acted |= self._remove_if_left_empty(survey.view)
         if not deferred and not acted:
             self.settle(survey)
         elif not deferred:
             self.finish_directory(directory)
         return deferred, found
+
+    def _remove_if_left_empty(self, view: DirectoryView) -> bool:
+        """Takes away the folder of thumbnails that a vanished directory left behind, if nothing is in it."""
+        return (
+            view.times.source_ns is None
+            and view.times.target_ns is not None
+            and not view.thumbnails
+            and not view.directories
+            and self.may_delete_in(view.directory)
+            and self.source.root_holds_anything()
+            and self.target.remove_empty_directory(view.directory)
+        )
 
     def finish_directory(self, directory: str) -> bool:
         """Looks again, and writes down what is there. Returns whether the directory is complete."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from sdgen_thumbnail_plugin.errors import NameTakenError
 from sdgen_thumbnail_plugin.model import (
     SOURCE_SUFFIX,
     THUMBNAIL_SUFFIX,
@@ -114,7 +115,8 @@ def plan_image(
     """
     if is_fresh(source, thumbnail, rules):
         return None
-    if _still_holds(failure, source, rules):
+    name_was_taken = failure is not None and failure.kind == NameTakenError.__name__  # but is free again
+    if _still_holds(failure, source, rules) and not name_was_taken:
         # A thumbnail of what the file showed before it broke is a wrong thumbnail.
         return Action(thumbnail_key(key), ActionKind.DELETE, Reason.UNSHOWABLE, source) if thumbnail else None
     if thumbnail is None:

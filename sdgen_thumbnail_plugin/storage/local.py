@@ -110,7 +110,8 @@ class LocalImageStorage:
 
     def time_tolerance_ns(self) -> int:
         if self._tolerance_ns is None:
-            with contextlib.suppress(ThumbnailError):
+            # Full, or not to be written: then it is measured another time.
+            with contextlib.suppress(ThumbnailError, OSError):
                 self._tolerance_ns = self._measure_tolerance_ns()
         return self._tolerance_ns or 0
 

@@ -54,7 +54,7 @@ def test_catchup_fails_if_an_image_does_and_says_which(project: Project) -> None
     (project.results / "20251110_151059-a" / "bad.png").write_bytes(b"no image at all")
     code, output = run("catchup")
     assert code == 1
-    assert "1 images failed" in output
+    assert "1 image failed" in output
     code, output = run("failures")
     assert "20251110_151059-a/bad.png" in output
     assert json.loads(run("failures", "--json")[1])["failures"][0]["kind"] == "NotAnImageError"
@@ -86,7 +86,7 @@ def test_clean_shows_orphans_before_it_deletes_them(project: Project) -> None:
     code, output = run("clean", "--dry-run")
     assert (code, "20251110_151059-a/1.webp" in output) == (0, True)
     assert project.thumbnail("20251110_151059-a/1.png").exists()
-    assert "1 thumbnails deleted" in run("clean")[1]
+    assert "1 thumbnail deleted" in run("clean")[1]
     assert project.is_exact()
 
 

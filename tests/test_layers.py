@@ -1,0 +1,114 @@
+"""The house: rooms import only from rooms above them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_SPEC = importlib.util.find_spec("sdgen_thumbnail_plugin")
+assert _SPEC is not None
+assert _SPEC.origin is not None
+PACKAGE = Path(_SPEC.origin).parent
+
+GROUND = ("__init__", "version", "errors", "model", "home", "printing", "settings", "imaging")
+ROOMS = ("ground", "storage", "engine", "daemon", "sdgen", "web", "cli", "__main__")
+"""From the ground up."""
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = {"PIL", "watchdog", "sqlite3", "starlette", "obstore", "psutil", "filelock", "pluggy"}
+"""Imported inside the function that needs them, or by a module that only such functions import."""
+
+
+def module_of(path: Path) -> tuple[str, ...]:
+    return path.relative_to(PACKAGE).with_suffix("").parts
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    return "ground" if parts[0] in GROUND or not parts else parts[0]
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, ...]]:
+    """The modules of ours that a file imports anywhere, as parts below the package."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == PACKAGE.name:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            first, *rest = name.split(".")
+            if first == PACKAGE.name and rest:
+                yield tuple(rest)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(module_of(path)))
+def test_a_room_imports_only_from_rooms_above(path: Path) -> None:
+    here = room_of(module_of(path))
+    assert here in ROOMS, f"{path.name} lies in no room: give it one here and in the design"
+    for module in imports_of(path):
+        there = room_of(module)
+        assert ROOMS.index(there) <= ROOMS.index(here), f"{here} imports {'.'.join(module)}"
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    graph = {".".join(module_of(path)): {".".join(module) for module in imports_of(path)} for path in FILES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " imports ".join((*path, module))
+        if module not in done:
+            for other in sorted(graph.get(module, ())):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    "name", ["errors", "model", "home", "printing", "storage.base", "storage.local", "engine.plan"]
+)
+def test_the_ground_is_cheap_to_import(name: str) -> None:
+    tree = ast.parse((PACKAGE / (name.replace(".", "/") + ".py")).read_text("utf-8"))
+    imported = {
+        alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+    } | {node.module.split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
+    assert not imported & (HEAVY | {"pydantic", "pydantic_settings", "typer", "rich", "logging", "asyncio"})
+
+
+def test_the_plan_knows_neither_disk_nor_clock() -> None:
+    tree = ast.parse((PACKAGE / "engine" / "plan.py").read_text("utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not imported & {"os", "time", "pathlib", "random", "datetime", "logging"}
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert not {path.stem for path in FILES} & {"utils", "util", "helpers", "helper", "manager", "core", "common"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.stem not in ("__init__", "__main__", "version")], ids=lambda p: p.stem
+)
+def test_what_a_module_offers_is_there(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    assert ast.get_docstring(tree), "a module says what it is for"
+    defined: set[str] = set()
+    offered: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Assign):
+            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+            if any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
+                offered = ast.literal_eval(node.value)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            defined.add(node.target.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            defined |= {alias.asname or alias.name for alias in node.names}
+    assert set(offered) <= defined
