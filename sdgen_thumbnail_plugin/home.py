@@ -16,6 +16,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdgen_thumbnail_plugin.errors import SettingsError
+
 __all__ = ["HOME_VARIABLE", "SERVICE", "Home", "find_home"]
 
 SERVICE = "thumbnail_watchdog"
@@ -54,6 +56,18 @@ class Home:
     @property
     def state_file(self) -> Path:
         return self.state_dir / f"{SERVICE}.json"
+
+    def prepare(self) -> None:
+        """Makes the three folders. Raises ``SettingsError`` where they cannot be made or written."""
+        for folder in (self.pid_file.parent, self.log_file.parent, self.state_dir):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                trouble = None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+            except OSError as error:
+                trouble = (error.strerror or str(error)).lower()
+            if trouble is not None:
+                remedy = f"make it writable, or name another folder with {HOME_VARIABLE}"
+                raise SettingsError(f"cannot be used: {trouble}", path=str(folder), remedy=remedy)
 
     def catalog_file(self, source_location: str, target_location: str) -> Path:
         """The catalog for one pair of roots, named by a digest so that any path or bucket fits."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.home import find_home
@@ -36,6 +38,8 @@ def opened(**flags: Any) -> Iterator[Opened]:
     Raises:
         SettingsError, RootsError, CatalogError
     """
+    # What is logged here is for the watcher's log; these commands say it in their own way.
+    logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
     settings = load_settings(**flags)
     check_roots(settings)
     source = LocalImageStorage(settings.source_dir, SOURCE_SUFFIX)

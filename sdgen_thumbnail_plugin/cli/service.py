@@ -44,12 +44,19 @@ def start(
     )
 
 
-def stop() -> None:
-    """Stop the watcher; images being made are finished."""
-    from sdgen_thumbnail_plugin.daemon.process import stop_watcher
+def stop(source_dir: SourceOption = None, target_dir: TargetOption = None) -> None:
+    """Stop the watcher; images being made are finished. With folders named: only if it watches those."""
+    from sdgen_thumbnail_plugin.daemon.process import find_watcher, stop_watcher
+    from sdgen_thumbnail_plugin.errors import NotRunningError
     from sdgen_thumbnail_plugin.home import find_home
 
-    watcher = stop_watcher(find_home())
+    home = find_home()
+    if source_dir is not None or target_dir is not None:
+        running = find_watcher(home)
+        if running is not None and not running.watches(_checked({"source_dir": source_dir, "target_dir": target_dir})):
+            remedy = "stop it with: sdgen-thumbnails stop"
+            raise NotRunningError(f"the watcher that runs watches {running.source_dir}", remedy=remedy)
+    watcher = stop_watcher(home)
     typer.echo(f"✓ Stopped the watcher (PID {watcher.pid})")
 
 

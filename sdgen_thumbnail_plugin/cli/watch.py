@@ -58,7 +58,7 @@ def watch(
             workers=workers,
         )
         check_roots(settings, must_exist=False)
-        home.log_file.parent.mkdir(parents=True, exist_ok=True)
+        home.prepare()
         log_to(WatcherLog(home.log_file, settings.log_max_bytes, settings.log_backups))
         if descriptor is None:
             screen = logging.StreamHandler()

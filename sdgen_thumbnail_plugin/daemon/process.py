@@ -120,7 +120,7 @@ def holding_the_lock(home: Home) -> Iterator[None]:
     Raises:
         AlreadyRunningError: another process holds it.
     """
-    home.state_dir.mkdir(parents=True, exist_ok=True)
+    home.prepare()
     lock = filelock.FileLock(home.lock_file, timeout=0)
     try:
         lock.acquire()
@@ -138,7 +138,6 @@ def holding_the_lock(home: Home) -> Iterator[None]:
 
 
 def _write_pid_file(home: Home) -> None:
-    home.pid_file.parent.mkdir(parents=True, exist_ok=True)
     temporary = home.pid_file.with_name(f".{home.pid_file.name}.{os.getpid()}")
     temporary.write_text(str(os.getpid()), "ascii")
     temporary.replace(home.pid_file)
@@ -201,6 +200,7 @@ def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folde
         StopFailedError: the watcher of other folders would not stop.
     """
     replaced = None
+    home.prepare()
     running = find_watcher(home)
     if running is not None and not running.source_dir:
         running = _wait_for_watcher(home)
@@ -244,7 +244,6 @@ def _spawn(home: Home, arguments: list[str], folder: Path) -> tuple[dict[str, ob
     """Starts the process and waits for its one line of JSON."""
     import select
 
-    home.log_file.parent.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     try:
         # What escapes logging (a crash of the interpreter) goes to the log's end too.

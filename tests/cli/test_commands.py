@@ -183,3 +183,29 @@ def test_a_bug_of_ours_is_one_line_unless_the_traceback_is_asked_for(
     assert output.startswith("error: unexpected: RuntimeError: a bug")
     monkeypatch.setenv("SDGEN_THUMBNAILS_DEBUG", "1")
     assert isinstance(runner.invoke(app, ["status"]).exception, RuntimeError)
+
+
+def test_a_home_that_cannot_be_made_is_told_in_words(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.root / "a-file").touch()
+    monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.root / "a-file" / "home"))
+    code, output = run("start")
+    assert code == 2
+    assert "cannot be used: not a directory" in output
+    assert "SDGEN_THUMBNAILS_HOME" in output
+
+
+def test_a_full_target_is_told_once_and_leaves_nothing_half_written(project: Project, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(250 * 1024))
+    code, output = run("catchup", "--target-dir", str(small_disk / "thumbnails"))
+    assert code == 1
+    assert output.count("no space left on device") == 1
+    assert "free some space" in output
+    for path in (path for path in (small_disk / "thumbnails").rglob("*") if path.is_file()):
+        content = path.read_bytes()  # a last small one may have fitted; then it is whole
+        assert int.from_bytes(content[4:8], "little") + 8 == len(content)
+
+
+def test_a_read_only_target_is_told_once(project: Project, read_only_disk: Path) -> None:
+    code, output = run("catchup", "--target-dir", str(read_only_disk / "thumbnails"))
+    assert code == 1
+    assert output.count("read-only file system") == 1

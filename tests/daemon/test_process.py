@@ -106,6 +106,14 @@ def test_stop_ends_it_and_removes_the_pid_file(project: Project) -> None:
     assert run(project, "stop").returncode == 3
 
 
+def test_stop_with_other_folders_named_leaves_the_watcher_alone(project: Project) -> None:
+    run(project, "start")
+    other = run(project, "stop", "--source-dir", "elsewhere")
+    assert other.returncode == 3
+    assert "the watcher that runs watches" in other.stderr
+    assert run(project, "stop", "--source-dir", "results").returncode == 0
+
+
 def test_restart_gives_a_new_process_and_loses_nothing(project: Project) -> None:
     run(project, "start")
     pid = pid_of(project)
