@@ -1,0 +1,159 @@
+"""What the demonstration made: the table of live images, and the contact sheet of all thumbnails."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFont
+    from rich.console import RenderableType
+
+__all__ = ["Arrival", "Made", "contact_sheet", "font_of", "line_of", "summary_of", "table_of"]
+
+_HEIGHT_PX, _GAP_PX, _MARGIN_PX, _HEADING_PX, _TITLE_PX = 240, 14, 48, 58, 84
+_MAX_ROW_PX = 2400
+_GROUND, _BRIGHT, _DIM, _ACCENT = (18, 20, 26), (236, 238, 242), (136, 142, 156), (255, 176, 96)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One image, written to its end: a line of the record that the drawing process keeps.
+
+    Attributes:
+        name: its file name.
+        way: how it was written: plain, in pieces, renamed or overwritten.
+        finished_at_s: when its last byte was written and its name final, in seconds since the epoch.
+        mtime_ns, bytes: the file as it was then.
+        width_px, height_px: the picture.
+    """
+
+    name: str
+    way: str
+    finished_at_s: float
+    mtime_ns: int
+    bytes: int
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A live image and its thumbnail.
+
+    Attributes:
+        image: as it arrived.
+        thumbnail_bytes: the thumbnail's length.
+        waited_s: from the image's last byte to the thumbnail in place.
+    """
+
+    image: Arrival
+    thumbnail_bytes: int
+    waited_s: float
+
+
+def line_of(made: Made) -> str:
+    """One line, for when it is ready."""
+    ways = {"in pieces": "written slowly, in pieces", "renamed": "renamed into place", "overwritten": "overwritten"}
+    way = ways.get(made.image.way)
+    return f"{made.waited_s * 1000:5,.0f} ms  {made.image.name}{f'  ({way})' if way else ''}"
+
+
+def table_of(made: Sequence[Made]) -> RenderableType:
+    """A row for each image, narrow enough for 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("image", no_wrap=True)
+    table.add_column("written", no_wrap=True)
+    for heading in ("pixels", "PNG", "WebP", "ready"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in made:
+        image = one.image
+        table.add_row(
+            image.name,
+            image.way,
+            f"{image.width_px}×{image.height_px}",
+            f"{image.bytes / 1024:,.0f} KiB",
+            f"{one.thumbnail_bytes / 1024:,.1f} KiB",
+            f"[green]{one.waited_s * 1000:,.0f} ms[/]",
+        )
+    return table
+
+
+def summary_of(made: Sequence[Made], *, glance_s: float) -> str:
+    """The waits in one line.
+
+    Args:
+        made: what the table shows.
+        glance_s: the pause between two looks for a thumbnail: how exact the numbers are.
+    """
+    waits_ms = [one.waited_s * 1000 for one in made]
+    if not waits_ms:
+        return "none was seen in time"
+    middle_ms, exact_ms = statistics.median(waits_ms), glance_s * 1000
+    return f"median {middle_ms:,.0f} ms, slowest {max(waits_ms):,.0f} ms (looked for every {exact_ms:.0f} ms)"
+
+
+def contact_sheet(sessions: Mapping[str, Sequence[Path]]) -> Image.Image:
+    """All thumbnails at their own size, under the names of their sessions.
+
+    Args:
+        sessions: the thumbnails of each session, by the session's name.
+    """
+    from PIL import Image, ImageDraw
+
+    rows: list[tuple[str, list[Image.Image]]] = []
+    for name, paths in sessions.items():
+        heading, row, width_px = name, list[Image.Image](), 0
+        for path in paths:
+            with Image.open(path) as thumbnail:
+                picture = thumbnail.convert("RGB")
+            if row and width_px + picture.width > _MAX_ROW_PX:
+                rows.append((heading, row))
+                heading, row, width_px = "", [], 0
+            row.append(picture)
+            width_px += picture.width + _GAP_PX
+        rows.append((heading, row))
+    row_px = max((sum(one.width + _GAP_PX for one in row) for _, row in rows), default=0)
+    heights_px = [_HEIGHT_PX + (_HEADING_PX if name else _GAP_PX) for name, _ in rows]
+    size_px = (max(row_px - _GAP_PX, 600) + 2 * _MARGIN_PX, _TITLE_PX + sum(heights_px) + _MARGIN_PX)
+    sheet = Image.new("RGB", size_px, _GROUND)
+    pen = ImageDraw.Draw(sheet)
+    count, total = (
+        sum(map(len, sessions.values())),
+        sum(path.stat().st_size for paths in sessions.values() for path in paths),
+    )
+    pen.text((_MARGIN_PX, 30), "sdgen-thumbnails", fill=_BRIGHT, font=font_of(40))
+    words, font = f"{count} thumbnails, {_HEIGHT_PX} px high, {total / 1024:,.0f} KiB in all", font_of(24)
+    pen.text((size_px[0] - _MARGIN_PX - pen.textlength(words, font=font), 44), words, fill=_DIM, font=font)
+    y = _TITLE_PX
+    for (name, row), height_px in zip(rows, heights_px, strict=True):
+        picture_y = y + height_px - _HEIGHT_PX
+        if name:
+            stamp, _, title = name.partition("-")
+            font, baseline = font_of(24), picture_y - 16
+            pen.rectangle((_MARGIN_PX, baseline - 19, _MARGIN_PX + 5, baseline + 2), fill=_ACCENT)
+            pen.text((_MARGIN_PX + 18, baseline - 22), title, fill=_BRIGHT, font=font)
+            x = _MARGIN_PX + 36 + pen.textlength(title, font=font)
+            pen.text((x, baseline - 16), f"{stamp}   {len(sessions[name])} images", fill=_DIM, font=font_of(18))
+        x = _MARGIN_PX
+        for picture in row:
+            sheet.paste(picture, (round(x), picture_y))
+            x += picture.width + _GAP_PX
+        y += height_px
+    return sheet
+
+
+def font_of(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font; a small one where Pillow is 10.0, or was built without FreeType."""
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.load_default(size_px)
+    except (TypeError, ImportError, OSError):
+        return ImageFont.load_default()
