@@ -1,1 +1,18 @@
-"""Keeps a WebP thumbnail for every PNG below a folder. Kept free of imports: start-up hooks import it."""
+"""Keeps a WebP thumbnail for every PNG below a folder.
+
+Kept free of imports, because start-up hooks import it: what is offered here is loaded when it is asked for.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sdgen_thumbnail_plugin.engine.on_demand import generate_thumbnail, generate_thumbnail_sync
+
+__all__ = ["generate_thumbnail", "generate_thumbnail_sync"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from sdgen_thumbnail_plugin.engine import on_demand
+
+        return getattr(on_demand, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -60,6 +60,7 @@ __all__ = [
     "TooManyPixelsError",
     "TruncatedImageError",
     "UnusableNameError",
+    "image_error",
 ]
 
 _E = TypeVar("_E", bound="ThumbnailError")
@@ -126,6 +127,19 @@ class UnusableNameError(ImageError):
 
 class NameTakenError(UnusableNameError):
     default_remedy = "rename one of the two images"
+
+
+def image_error(kind: str, message: str, remedy: str) -> ImageError:
+    """An error that was remembered by its class's name, as an error again.
+
+    Args:
+        kind: the class's name; ``ImageError`` itself stands in for one that no longer exists.
+        message, remedy: as they were.
+    """
+    found = globals().get(kind)
+    if not (isinstance(found, type) and issubclass(found, ImageError)):
+        found = ImageError
+    return found(message, remedy=remedy)
 
 
 class MachineError(ThumbnailError):

@@ -4,6 +4,7 @@
  ├─ pids/thumbnail_watchdog.pid          the watcher's PID as decimal text, read by the host
  ├─ logs/thumbnail_watchdog.log[.1 …]    the watcher's log
  └─ state/
+     ├─ thumbnails.claims                who builds which thumbnail at this moment
      ├─ thumbnail_watchdog.lock          held for as long as a watcher lives
      ├─ thumbnail_watchdog.json          what the watcher is doing, for ``status``
      └─ thumbnails-<hash>.sqlite3        the catalog of one pair of roots
@@ -56,6 +57,10 @@ class Home:
     @property
     def state_file(self) -> Path:
         return self.state_dir / f"{SERVICE}.json"
+
+    @property
+    def claims_file(self) -> Path:
+        return self.state_dir / "thumbnails.claims"
 
     def prepare(self) -> None:
         """Makes the three folders. Raises ``SettingsError`` where they cannot be made or written."""

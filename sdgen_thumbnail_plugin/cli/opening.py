@@ -10,6 +10,7 @@ from typing import Any
 
 from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
+from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.home import find_home
 from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX
@@ -44,6 +45,10 @@ def opened(**flags: Any) -> Iterator[Opened]:
     check_roots(settings)
     source = LocalImageStorage(settings.source_dir, SOURCE_SUFFIX)
     target = LocalImageStorage(settings.target_dir, THUMBNAIL_SUFFIX)
-    with Catalog(find_home().catalog_file(source.location, target.location)) as catalog:
-        keeper = Keeper(source, target, catalog, recipe=settings.recipe, max_pixels=settings.max_pixels)
+    home = find_home()
+    with Catalog(home.catalog_file(source.location, target.location)) as catalog:
+        keeper = Keeper(
+            source, target, catalog, recipe=settings.recipe, max_pixels=settings.max_pixels,
+            claims=Claims(home.claims_file),
+        )  # fmt: skip
         yield Opened(settings, source, target, LocalSessionStorage(source), catalog, keeper)

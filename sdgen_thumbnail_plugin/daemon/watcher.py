@@ -23,6 +23,7 @@ from sdgen_thumbnail_plugin.daemon.settling import Settling
 from sdgen_thumbnail_plugin.daemon.status import HEARTBEAT_S, Problem
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Limits, Phase, Progress, due_for_a_sweep
+from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.engine.scan import parent_of
@@ -65,7 +66,12 @@ class Watcher:
         self._sessions = LocalSessionStorage(self._source)
         self._catalog = Catalog(home.catalog_file(self._source.location, self._target.location))
         self._keeper = Keeper(
-            self._source, self._target, self._catalog, recipe=settings.recipe, max_pixels=settings.max_pixels
+            self._source,
+            self._target,
+            self._catalog,
+            recipe=settings.recipe,
+            max_pixels=settings.max_pixels,
+            claims=Claims(home.claims_file),
         )
         self._settling = Settling(self._source.get_image_metadata)
         self._poll = DirectoryPoll(self._keeper, self._sessions)

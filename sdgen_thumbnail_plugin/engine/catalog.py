@@ -12,14 +12,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryTimes, parent_of
 from sdgen_thumbnail_plugin.errors import CatalogError
 from sdgen_thumbnail_plugin.model import Failure, Stamp
 
-__all__ = ["SCHEMA_VERSION", "Catalog", "DirectoryRecord", "catalog_is_healthy"]
+__all__ = ["SCHEMA_VERSION", "Catalog", "blob_of", "catalog_is_healthy"]
 
 SCHEMA_VERSION = 1
 
@@ -36,29 +36,8 @@ CREATE TABLE IF NOT EXISTS failures (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryRecord:
-    """What is remembered of one directory.
-
-    Attributes:
-        times: the modification times under which it was found complete; None while it has to be looked at.
-        recipe: the tag of the settings its thumbnails were made with; None before the first complete look.
-        images, thumbnails, failed, orphans: what the last look counted.
-        complete: whether every image had its fresh thumbnail, or is known to fail.
-        swept_at_s: when every file was last looked at, in seconds since the epoch.
-    """
-
-    times: DirectoryTimes | None = None
-    recipe: str | None = None
-    images: int = 0
-    thumbnails: int = 0
-    failed: int = 0
-    orphans: int = 0
-    complete: bool = False
-    swept_at_s: float = 0.0
-
-
-def _blob(key: str) -> bytes:
+def blob_of(key: str) -> bytes:
+    """A key as the catalog stores it: bytes, because file names need not be valid text."""
     return key.encode("utf-8", "surrogateescape")
 
 
@@ -239,23 +218,23 @@ class Catalog:
         for directory in self._dirty_directories:
             record = self._directories.get(directory)
             if record is None:
-                gone.append((_blob(directory),))
+                gone.append((blob_of(directory),))
             else:
                 times = record.times or DirectoryTimes(None, None)
                 kept.append(
-                    (_blob(directory), times.source_ns, times.target_ns, record.recipe, record.images,
+                    (blob_of(directory), times.source_ns, times.target_ns, record.recipe, record.images,
                      record.thumbnails, record.failed, record.orphans, record.complete, record.swept_at_s)
                 )  # fmt: skip
         self._connection.executemany("DELETE FROM directories WHERE directory = ?", gone)
         self._connection.executemany("INSERT OR REPLACE INTO directories VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
         failures = [(key, self._failures.get(key)) for key in self._dirty_failures]
         self._connection.executemany(
-            "DELETE FROM failures WHERE key = ?", [(_blob(key),) for key, failure in failures if failure is None]
+            "DELETE FROM failures WHERE key = ?", [(blob_of(key),) for key, failure in failures if failure is None]
         )
         self._connection.executemany(
             "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?,?)",
             [
-                (_blob(key), f.stamp.mtime_ns, f.stamp.size, f.kind, f.message, f.remedy, f.version, f.failed_at_s)
+                (blob_of(key), f.stamp.mtime_ns, f.stamp.size, f.kind, f.message, f.remedy, f.version, f.failed_at_s)
                 for key, f in failures
                 if f is not None
             ],

@@ -7,7 +7,6 @@ stays short however many images there are.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import heapq
 import itertools
@@ -15,65 +14,24 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sdgen_thumbnail_plugin.engine.images import TRUNCATED_RETRIES_S
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.room import NoRoom, PixelRoom
 from sdgen_thumbnail_plugin.engine.scan import parent_of
 from sdgen_thumbnail_plugin.errors import MachineError, OutOfMemoryError, SourceChangedError, TruncatedImageError
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
 from sdgen_thumbnail_plugin.printing import printable
 
-__all__ = ["PixelRoom", "Trouble", "Workers"]
+__all__ = ["Trouble", "Workers"]
 
 log = logging.getLogger(__name__)
-
-TRUNCATED_RETRIES_S = (0.1, 0.3, 1.0, 3.0)
-"""When a young file that ends too early is tried again (DESIGN, "Reading")."""
 
 CHANGED_RETRY_S = 0.1
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-
-
-class _NoRoom(Exception):  # noqa: N818 - a signal between worker and room, never an error anybody sees
-    pass
-
-
-class PixelRoom:
-    """Bounds the memory of all workers together, by the pixels they hold decoded.
-
-    An image that fits never waits for one that does not: those larger than the whole budget take turns in a place of
-    their own. So the bound is the budget plus one image of ``max_pixels``, at four bytes a pixel.
-
-    Args:
-        budget_pixels: how many pixels may be in flight.
-    """
-
-    def __init__(self, budget_pixels: int) -> None:
-        self._budget = budget_pixels
-        self._free = budget_pixels
-        self._giant_inside = False
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def __call__(self, pixels: int) -> Iterator[None]:
-        giant = pixels > self._budget
-        with self._lock:
-            if self._giant_inside if giant else pixels > self._free:
-                raise _NoRoom
-            if giant:
-                self._giant_inside = True
-            else:
-                self._free -= pixels
-        try:
-            yield
-        finally:
-            with self._lock:
-                if giant:
-                    self._giant_inside = False
-                else:
-                    self._free += pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +254,7 @@ class Workers:
             outcome = self.keeper.make_image_right(
                 job.key, room=self._room, made_from=job.made_from, last_try=job.tries >= len(TRUNCATED_RETRIES_S)
             )
-        except _NoRoom:
+        except NoRoom:
             with self._changed:
                 job.state = _State.PARKED
                 self._parked.append(job)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION, Catalog, DirectoryRecord, catalog_is_healthy
+from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION, Catalog, catalog_is_healthy
+from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryTimes
 from sdgen_thumbnail_plugin.errors import CatalogError
 from sdgen_thumbnail_plugin.model import Failure, Stamp

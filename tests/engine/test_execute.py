@@ -13,7 +13,7 @@ from PIL import Image
 
 from drawing import as_png
 from engines import LONG_AGO_S, Engine, draw, open_engine, session_of
-from sdgen_thumbnail_plugin.engine.execute import PixelRoom
+from sdgen_thumbnail_plugin.engine.room import PixelRoom
 from sdgen_thumbnail_plugin.errors import DiskFullError, StorageUnavailableError
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
 from sdgen_thumbnail_plugin.storage.base import StoredImage
@@ -170,7 +170,7 @@ def test_the_room_lets_in_what_fits_and_one_giant_at_a_time() -> None:
             with room(pixels):
                 return True
         except Exception as error:
-            if type(error).__name__ != "_NoRoom":
+            if type(error).__name__ != "NoRoom":
                 raise
             return False
 
