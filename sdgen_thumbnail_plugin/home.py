@@ -4,6 +4,7 @@
  ├─ pids/thumbnail_watchdog.pid          the watcher's PID as decimal text, read by the host
  ├─ logs/thumbnail_watchdog.log[.1 …]    the watcher's log
  └─ state/
+     ├─ told                             what the log was told of this version of the host
      ├─ thumbnails.claims                who builds which thumbnail at this moment
      ├─ thumbnail_watchdog.lock          held for as long as a watcher lives
      ├─ thumbnail_watchdog.json          what the watcher is doing, for ``status``
@@ -12,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,10 @@ class Home:
         return self.state_dir / f"{SERVICE}.json"
 
     @property
+    def told_file(self) -> Path:
+        return self.state_dir / "told"
+
+    @property
     def claims_file(self) -> Path:
         return self.state_dir / "thumbnails.claims"
 
@@ -76,6 +80,8 @@ class Home:
 
     def catalog_file(self, source_location: str, target_location: str) -> Path:
         """The catalog for one pair of roots, named by a digest so that any path or bucket fits."""
+        import hashlib  # 3 ms, which the other uses of this module need not spend
+
         pair = f"{source_location}\0{target_location}".encode("utf-8", "surrogateescape")
         return self.state_dir / f"thumbnails-{hashlib.sha256(pair).hexdigest()[:16]}.sqlite3"
 

@@ -91,11 +91,14 @@ class Settings(BaseSettings):
         return os.cpu_count() or 1
 
 
-def load_settings(folder: Path | None = None, **flags: Any) -> Settings:
+def load_settings(
+    folder: Path | None = None, *, usual_folders: tuple[Path, Path] | None = None, **flags: Any
+) -> Settings:
     """The settings that hold in a folder.
 
     Args:
         folder: where ``sdgen_config.json`` may lie; the working directory where None.
+        usual_folders: source and target folder where nothing else names them; else ``results`` and ``thumbnails``.
         flags: what the command line says; None means that it says nothing. Paths are relative to the working directory.
 
     Raises:
@@ -111,7 +114,8 @@ def load_settings(folder: Path | None = None, **flags: Any) -> Settings:
     environment = {
         name[len(ENVIRONMENT_PREFIX) :].lower() for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)
     }
-    values = {name: value for name, value in stored.items() if name not in environment} | chosen
+    usual = dict(zip(("source_dir", "target_dir"), usual_folders or (), strict=False))
+    values = {name: value for name, value in (usual | stored).items() if name not in environment} | chosen
     try:
         settings = Settings(**values)
     except ValidationError as error:

@@ -1,20 +1,58 @@
-"""``sdgen-thumbnails``: the application that holds all commands."""
+"""``sdgen-thumbnails``: the application that holds all commands. Each one's module is loaded when it is asked for, so
+that mounting the whole in another application costs next to nothing."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
-from sdgen_thumbnail_plugin.cli import catchup, clean, doctor, failures, logs, service, showcase, status, watch
 from sdgen_thumbnail_plugin.cli.edge import EdgeGroup
 from sdgen_thumbnail_plugin.version import __version__
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = {
+    "start": "service",
+    "stop": "service",
+    "restart": "service",
+    "status": "status",
+    "watch": "watch",
+    "catchup": "catchup",
+    "logs": "logs",
+    "failures": "failures",
+    "retry": "failures",
+    "clean": "clean",
+    "doctor": "doctor",
+    "demo": "showcase",
+}
+"""Every command, in the order in which help lists them, and the module that registers it."""
+
+
+class CommandGroup(EdgeGroup):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the same in every click
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # For a name that is not known, all are loaded: the nearest ones are then suggested.
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                self._load(COMMANDS[name])
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, module: str) -> None:
+        part = typer.Typer(rich_markup_mode=self.rich_markup_mode)
+        importlib.import_module(f"sdgen_thumbnail_plugin.cli.{module}").register(part)
+        self.commands.update(typer.main.get_group(part).commands)
+
 
 app = typer.Typer(
     name="thumbnails",
-    cls=EdgeGroup,
+    cls=CommandGroup,
     help="Keeps a WebP thumbnail for every PNG that sdgen generates.",
     epilog="Example: sdgen-thumbnails start && sdgen-thumbnails status",
     no_args_is_help=True,
@@ -37,10 +75,6 @@ def _root(
     ] = False,
 ) -> None:
     """Keeps a WebP thumbnail for every PNG that sdgen generates."""
-
-
-for module in (service, status, watch, catchup, logs, failures, clean, doctor, showcase):
-    module.register(app)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from logging.handlers import RotatingFileHandler
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from sdgen_thumbnail_plugin.printing import printable
 
-__all__ = ["LOGGER_NAME", "WatcherLog", "last_lines", "log_to"]
+__all__ = ["LOGGER_NAME", "WatcherLog", "last_lines", "log_beside_the_watcher", "log_to"]
 
 LOGGER_NAME = "sdgen_thumbnail_plugin"
 _FORMAT = "%(asctime)s %(message)s"
@@ -57,6 +58,16 @@ def log_to(handler: logging.Handler) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.addHandler(handler)
+
+
+def log_beside_the_watcher(path: Path) -> None:
+    """Sends what the package logs in a process that is not the watcher to the end of the watcher's log, once per
+    process. It is the watcher that rotates it; nothing is printed, and a log that cannot be written is done without."""
+    logger = logging.getLogger(LOGGER_NAME)
+    if not any(isinstance(handler, WatcherLog) for handler in logger.handlers):
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        log_to(WatcherLog(path, 0, 0))
 
 
 def last_lines(path: Path, count: int) -> list[str]:

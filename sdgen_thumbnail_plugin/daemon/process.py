@@ -45,7 +45,10 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 """After so many seconds a watcher that was asked to stop is killed (the host gives it the same)."""
 
+_HURRIED_STOP_S = 1.0  # for the watcher of other folders, where ``sdgen webui start`` waits for us
+
 _MODULE = "sdgen_thumbnail_plugin"
+_OLD_MODULE = "sd_generator_watchdog.cli"  # what the host runs as its thumbnail watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,13 @@ class Started:
         watcher: the one that runs now.
         already: whether it ran before.
         replaced: the folder another one watched, which was stopped for it.
+        watching: whether it is watching already; else it is still on its way there.
     """
 
     watcher: RunningWatcher
     already: bool = False
     replaced: str | None = None
+    watching: bool = True
 
 
 def identity_of(pid: int) -> str | None:
@@ -186,7 +191,9 @@ def clean_stale_pid_file(home: Home) -> bool:
     return False
 
 
-def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folder: Path) -> Started:
+def start_watcher(
+    settings: Settings, home: Home, *, arguments: list[str], folder: Path, hurried_s: float | None = None
+) -> Started:
     """Starts the watcher in the background, and returns when it *is watching*.
 
     Args:
@@ -194,31 +201,42 @@ def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folde
         home: where its lock, PID file and log are.
         arguments: command-line arguments that give the new process the same settings.
         folder: its working directory, where ``sdgen_config.json`` is read.
+        hurried_s: return after so many seconds in any case, with the watcher still on its way if need be. Without it, a
+            watcher that is not watching after 30 s has failed, and is ended.
 
     Raises:
         StartFailedError: it ended, or did not begin to watch in time; with the last lines of its log.
         StopFailedError: the watcher of other folders would not stop.
     """
+    hurried = hurried_s is not None
+    deadline_s = time.monotonic() + (START_TIMEOUT_S if hurried_s is None else hurried_s)
     replaced = None
     home.prepare()
     running = find_watcher(home)
     if running is not None and not running.source_dir:
-        running = _wait_for_watcher(home)
+        running = _wait_for_watcher(home, deadline_s)
     if running is not None:
         if running.watches(settings):
             return Started(running, already=True)
         replaced = running.source_dir
-        stop_watcher(home)
+        stop_watcher(home, timeout_s=_HURRIED_STOP_S if hurried else STOP_TIMEOUT_S)
+    elif (old := _find_old_watchdog(home)) is not None:
+        _end(old, _HURRIED_STOP_S if hurried else STOP_TIMEOUT_S)
     clean_stale_pid_file(home)
-    answer, process = _spawn(home, arguments, folder)
+    answer, process = _spawn(home, arguments, folder, deadline_s)
     if answer.get("watching"):
         found = find_watcher(home)
         if found is not None:
             return Started(found, replaced=replaced)
     if answer.get("already"):  # another start was faster
-        found = _wait_for_watcher(home)
+        found = _wait_for_watcher(home, deadline_s)
         if found is not None and found.watches(settings):
             return Started(found, already=True)
+    if answer.get("late") and hurried:
+        identity = identity_of(process.pid)
+        if identity is not None:
+            folders = (os.path.realpath(settings.source_dir), os.path.realpath(settings.target_dir))
+            return Started(RunningWatcher(process.pid, identity, *folders), replaced=replaced, watching=False)
     if process.poll() is None:
         process.kill()
         process.wait()
@@ -230,9 +248,9 @@ def start_watcher(settings: Settings, home: Home, *, arguments: list[str], folde
     raise StartFailedError(text, remedy=str(answer.get("remedy")) if answer.get("remedy") else None)
 
 
-def _wait_for_watcher(home: Home, timeout_s: float = 5.0) -> RunningWatcher | None:
-    """The watcher that is just starting, as soon as its state file says what it watches."""
-    deadline_s = time.monotonic() + timeout_s
+def _wait_for_watcher(home: Home, deadline_s: float) -> RunningWatcher | None:
+    """The watcher that is just starting, as soon as its state file says what it watches; at most 5 seconds."""
+    deadline_s = min(deadline_s, time.monotonic() + 5.0)
     while True:
         found = find_watcher(home)
         if (found is not None and found.source_dir) or time.monotonic() > deadline_s:
@@ -240,7 +258,9 @@ def _wait_for_watcher(home: Home, timeout_s: float = 5.0) -> RunningWatcher | No
         time.sleep(0.02)
 
 
-def _spawn(home: Home, arguments: list[str], folder: Path) -> tuple[dict[str, object], subprocess.Popen[bytes]]:
+def _spawn(
+    home: Home, arguments: list[str], folder: Path, deadline_s: float
+) -> tuple[dict[str, object], subprocess.Popen[bytes]]:
     """Starts the process and waits for its one line of JSON."""
     import select
 
@@ -264,7 +284,6 @@ def _spawn(home: Home, arguments: list[str], folder: Path) -> tuple[dict[str, ob
     finally:
         os.close(writing)
     received = b""
-    deadline_s = time.monotonic() + START_TIMEOUT_S
     with open(reading, "rb", buffering=0) as pipe:  # noqa: PTH123 - a file descriptor
         while not received.endswith(b"\n"):
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline_s - time.monotonic()))
@@ -300,8 +319,32 @@ def stop_watcher(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> RunningWat
                 path=str(home.lock_file),
                 remedy=f"find it with: lsof {home.lock_file}",
             )
+        watcher = _find_old_watchdog(home)
+    if watcher is None:
         stale = clean_stale_pid_file(home)
         raise NotRunningError("no watcher is running" + (" (a stale PID file was removed)" if stale else ""))
+    _end(watcher, timeout_s)
+    clean_stale_pid_file(home)
+    return watcher
+
+
+def _find_old_watchdog(home: Home) -> RunningWatcher | None:
+    """The host's own thumbnail watchdog, which an earlier ``sdgen webui start`` may have left in our PID file."""
+    import psutil
+
+    pid = _pid_in_file(home)
+    if pid is None or pid <= 1 or is_locked(home):
+        return None
+    try:
+        command = psutil.Process(pid).cmdline()
+    except (psutil.Error, OverflowError):
+        return None
+    identity = identity_of(pid)
+    is_it = _OLD_MODULE in command and "thumbnail" in command
+    return RunningWatcher(pid, identity) if is_it and identity is not None else None
+
+
+def _end(watcher: RunningWatcher, timeout_s: float) -> None:
     for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 2.0)):
         if identity_of(watcher.pid) == watcher.identity:
             with contextlib.suppress(ProcessLookupError):
@@ -309,7 +352,6 @@ def stop_watcher(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> RunningWat
         deadline_s = time.monotonic() + patience_s
         while time.monotonic() < deadline_s:
             if identity_of(watcher.pid) != watcher.identity:
-                clean_stale_pid_file(home)
-                return watcher
+                return
             time.sleep(0.01)
     raise StopFailedError(f"process {watcher.pid} does not end", remedy=f"end it with: kill -9 {watcher.pid}")

@@ -40,7 +40,7 @@ from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcom
 from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, load_settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, is_image_name
 
-__all__ = ["generate_thumbnail", "generate_thumbnail_sync"]
+__all__ = ["generate_thumbnail", "generate_thumbnail_sync", "make_thumbnail_right"]
 
 CONFIG_VARIABLE = "SDGEN_CONFIG_PATH"
 """The host's: tells its web backend where the project's ``sdgen_config.json`` is."""
@@ -53,8 +53,9 @@ def generate_thumbnail_sync(source_path: str | os.PathLike[str], thumbnail_path:
     """Makes a thumbnail right: builds it where it is missing or stale, leaves it alone where it is fresh.
 
     The settings are those of the project: the ``sdgen_config.json`` that ``SDGEN_CONFIG_PATH`` names, else the nearest
-    one above the image or the thumbnail, else the defaults. Safe to call from any thread and process, at any time,
-    beside a running watcher too. A file that is still being written is waited for, at most 4.4 seconds.
+    one above the image, the thumbnail or the working directory, else the defaults. Safe to call from any thread and
+    process, at any time, beside a running watcher too. A file that is still being written is waited for, at most 4.4
+    seconds.
 
     Args:
         source_path: the image, a PNG file.
@@ -71,8 +72,13 @@ def generate_thumbnail_sync(source_path: str | os.PathLike[str], thumbnail_path:
         SettingsError: ``sdgen_config.json`` or an environment variable is wrong.
     """
     source, thumbnail = Path(source_path), Path(thumbnail_path)
+    return make_thumbnail_right(source, thumbnail, _settings_for(source, thumbnail))
+
+
+def make_thumbnail_right(source: Path, thumbnail: Path, settings: Settings) -> Path:
+    """``generate_thumbnail_sync`` for whoever has the settings already."""
     _check_names(source, thumbnail)
-    keeper, key, room = _keeper_for(source, thumbnail)
+    keeper, key, room = _keeper_for(source, thumbnail, settings)
     for pause_s in (*TRUNCATED_RETRIES_S, None):
         try:
             outcome = keeper.make_image_right(key, room=room, last_try=pause_s is None)
@@ -160,10 +166,9 @@ class _OnDemandKeeper(ImageKeeper):
         raise SourceGoneError("is not there", path=self.source.location + "/" + key)
 
 
-def _keeper_for(source: Path, thumbnail: Path) -> tuple[_OnDemandKeeper, str, PixelRoom]:
+def _keeper_for(source: Path, thumbnail: Path, settings: Settings) -> tuple[_OnDemandKeeper, str, PixelRoom]:
     """A keeper, the image's key for it, and the room that its builds share."""
     source_folder, target_folder = (os.path.realpath(path.parent) for path in (source, thumbnail))
-    settings = _settings_for(Path(source_folder), Path(target_folder))
     source_root, target_root = (os.path.realpath(path) for path in (settings.source_dir, settings.target_dir))
     key = _relative(f"{source_folder}/{source.name}", source_root)
     wanted = _relative(f"{target_folder}/{thumbnail.name}", target_root)
@@ -194,11 +199,12 @@ def _unknown_pair(source_root: str, target_root: str) -> _Pair:  # noqa: ARG001 
     return _Pair(BriefRecords())
 
 
-def _settings_for(*folders: Path) -> Settings:
+def _settings_for(source: Path, thumbnail: Path) -> Settings:
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         return _settings_in(Path(named).parent)
-    for folder in folders:
+    folders = [Path(os.path.realpath(path.parent)) for path in (source, thumbnail)]
+    for folder in (*folders, Path.cwd()):
         for place in (folder, *folder.parents):
             if (place / CONFIG_NAME).is_file():
                 return _settings_in(place)

@@ -1,0 +1,73 @@
+"""What ``sdgen_thumbnail_plugin.pth`` (and, from Python 3.15 on, ``sdgen_thumbnail_plugin.start``) calls when Python
+starts.
+
+Does nothing unless the process is ``sdgen``. There it waits for the import of ``sd_generator_cli.cli``, and builds the
+bridge when that is done. Nothing else is touched, nothing is printed, nothing is raised.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+__all__ = ["HOST_MODULE", "is_sdgen", "start"]
+
+HOST_MODULE = "sd_generator_cli.cli"
+
+
+def start() -> None:
+    """Waits for the host's import, if this process is ``sdgen``. Called twice in virtual environments."""
+    if not is_sdgen(getattr(sys, "orig_argv", ())) or os.environ.get("SDGEN_PLUGINS") == "0":
+        return
+    if HOST_MODULE not in sys.modules and not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HostFinder())
+
+
+def is_sdgen(arguments: Sequence[str]) -> bool:
+    """Whether a command line (``sys.orig_argv``) is that of ``sdgen``: the script's name stands in it, with its path,
+    behind the interpreter's name and options."""
+    return any(argument.rpartition("/")[2] == "sdgen" for argument in arguments)
+
+
+class _HostFinder:
+    """Finds the host's module like everybody else would, and has the bridge built behind its import."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != HOST_MODULE:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                _build_behind(spec)
+                return spec
+        return None
+
+
+def _build_behind(spec: ModuleSpec) -> None:
+    loader = spec.loader
+    if loader is None:
+        return
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        try:
+            from sdgen_thumbnail_plugin.sdgen.bridge import build_bridge
+
+            build_bridge(module)
+        except Exception:  # sdgen works without us; doctor says that we are missing
+            pass
+
+    try:
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+    except AttributeError:
+        pass  # a loader that cannot be altered
