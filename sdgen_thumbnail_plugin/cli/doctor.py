@@ -8,7 +8,8 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,8 +17,6 @@ from sdgen_thumbnail_plugin.cli.edge import EXIT_FAILED
 from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdgen_thumbnail_plugin.home import Home
     from sdgen_thumbnail_plugin.settings import Settings
 
@@ -81,7 +80,7 @@ def examine(settings: Settings, home: Home) -> Iterator[Check]:
     yield from _roots(settings)
     yield from _watching(settings, home)
     yield from _home(settings, home)
-    yield _host()
+    yield from _host(settings)
 
 
 def _pillow() -> Check:
@@ -184,10 +183,65 @@ def _home(settings: Settings, home: Home) -> Iterator[Check]:
     yield Check("watcher", f"running (PID {watcher.pid})" if watcher else "not running")
 
 
-def _host() -> Check:
+def _host(settings: Settings) -> Iterator[Check]:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return Check("sdgen", f"sd-generator-cli {version('sd-generator-cli')} is installed in this environment")
+        yield Check("sdgen", f"sd-generator-cli {version('sd-generator-cli')} is installed in this environment")
     except PackageNotFoundError:
-        return Check("sdgen", "not installed in this environment (not needed)")
+        yield Check("sdgen", "not installed in this environment (not needed)")
+        return
+    yield from _hooks()
+    # The web UI's backend looks for thumbnails beside the folder of the sessions, whatever is configured.
+    expected = settings.source_dir.parent / "thumbnails"
+    if os.path.realpath(expected) != os.path.realpath(settings.target_dir):
+        remedy = f'let it look there too: set "thumbnails": {{"target_dir": "{expected}"}} in sdgen_config.json'
+        yield Check("web UI", f"it looks for thumbnails in {expected}", remedy, fatal=False)
+
+
+def _hooks() -> Iterator[Check]:
+    """Whether sdgen fires our hooks."""
+    import sysconfig
+
+    from sdgen_thumbnail_plugin.sdgen.plugins import BLOCK_VARIABLE, OFF_VARIABLE, are_switched_off
+    from sdgen_thumbnail_plugin.sdgen.startup import STARTUP_FILES
+
+    if are_switched_off():
+        yield Check("hooks", f"switched off by {OFF_VARIABLE}=0", f"unset {OFF_VARIABLE}", fatal=False)
+        return
+    found = _try_the_bridge()
+    if found is None or "broken" in found:
+        why = f": {found['broken']}" if found else ""
+        yield Check("hooks", f"sdgen cannot be looked into{why}", "see whether this works: sdgen --help", fatal=False)
+        return
+    caller = Path(sysconfig.get_path("purelib")) / STARTUP_FILES[sys.version_info >= (3, 15)]
+    if not found["native"] and not caller.exists():
+        remedy = "install the plugin again: pip install --force-reinstall --no-deps sdgen-thumbnail-plugin"
+        yield Check("hooks", f"not active: {caller} is missing", remedy, fatal=False)
+        return
+    if "thumbnails" not in found["plugins"] and not found["native"]:
+        remedy = f"take it out of {BLOCK_VARIABLE}" if os.environ.get(BLOCK_VARIABLE) else "see: sdgen-thumbnails logs"
+        yield Check("hooks", "active, but not for thumbnails", remedy, fatal=False)
+    else:
+        yield Check("hooks", "fired by sdgen itself" if found["native"] else f"active, by {caller.name}")
+    for finding in found["findings"]:
+        yield Check("hooks", f"left alone: {finding}", "update sdgen-thumbnail-plugin; the rest works", fatal=False)
+    for failure in found["failures"]:
+        yield Check("plugins", failure, f"update it, or leave it out: {BLOCK_VARIABLE}=NAME", fatal=False)
+
+
+def _try_the_bridge() -> dict[str, Any] | None:
+    """What the bridge finds in the host: of this process, if it is sdgen, else of one started to look."""
+    import subprocess
+
+    from sdgen_thumbnail_plugin.sdgen.bridge import standing_bridge, try_out
+
+    if standing_bridge() is not None:
+        return try_out()
+    code = "import json; from sdgen_thumbnail_plugin.sdgen.bridge import try_out; print('\\n' + json.dumps(try_out()))"
+    try:
+        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        found = json.loads(answer.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -22,7 +22,7 @@ from sdgen_thumbnail_plugin.home import SERVICE, find_home
 from sdgen_thumbnail_plugin.sdgen.hookspecs import Project
 from sdgen_thumbnail_plugin.sdgen.plugins import Plugins, load_plugins, write_to_log
 
-__all__ = ["NATIVE_MARK", "OUR_NAME", "Bridge", "build_bridge", "standing_bridge"]
+__all__ = ["NATIVE_MARK", "OUR_NAME", "Bridge", "build_bridge", "project_here", "standing_bridge", "try_out"]
 
 NATIVE_MARK = "__sdgen_plugins__"
 """A host that loads the plugins itself has this attribute, whatever its value, in ``sd_generator_cli.cli``."""
@@ -216,6 +216,30 @@ def build_bridge(host: ModuleType) -> Bridge:
 def standing_bridge() -> Bridge | None:
     """The bridge of this process, if one was built."""
     return _standing
+
+
+def try_out() -> dict[str, Any]:
+    """Builds the bridge in this process, all of it, and tells how that went: for ``doctor``.
+
+    Returns:
+        ``native``, ``plugins`` (names), ``findings`` and ``failures``; of a host that cannot be imported, ``broken``.
+    """
+    if _standing is None:
+        from sdgen_thumbnail_plugin.sdgen.startup import HOST_MODULE
+
+        try:
+            bridge = build_bridge(import_module(HOST_MODULE))
+        except Exception as error:
+            return {"broken": f"{type(error).__name__}: {error}"}
+    else:
+        bridge = _standing
+    bridge.bridge_image_writing()
+    return {
+        "native": bridge.is_native,
+        "plugins": bridge.plugins.names(),
+        "findings": bridge.findings,
+        "failures": bridge.plugins.failures,
+    }
 
 
 def project_here(output_dir: Any = None, target_dir: Any = None) -> Project:

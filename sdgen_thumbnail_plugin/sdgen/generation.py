@@ -55,7 +55,7 @@ class Generation:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._pending: dict[Path, int] = {}  # saves not dealt with yet
         self._results: dict[Path, ThumbnailError | None] = {}
@@ -99,6 +99,8 @@ class Generation:
                     on_wait(sum(1 for image in images if not self._pending.get(image)))
         finally:
             self._finished = True
+            for _ in self._threads:
+                self._waiting.put(None)
         return self._tally(images)
 
     def _tally(self, images: Sequence[Path]) -> Tally:
@@ -112,10 +114,7 @@ class Generation:
         from sdgen_thumbnail_plugin.daemon.manners import be_polite_in_this_thread
 
         be_polite_in_this_thread()
-        while not self._finished:
-            image = self._waiting.get()
-            if self._finished:
-                return
+        while (image := self._waiting.get()) is not None and not self._finished:
             try:
                 result = self._make(image)
             except Exception as error:  # a bug of ours: it must not end the thread that finish() waits for

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["HOST_MODULE", "is_sdgen", "start"]
+__all__ = ["HOST_MODULE", "STARTUP_FILES", "is_sdgen", "start"]
 
 HOST_MODULE = "sd_generator_cli.cli"
+STARTUP_FILES = ("sdgen_thumbnail_plugin.pth", "sdgen_thumbnail_plugin.start")
 
 
 def start() -> None:
