@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,9 @@ __all__ = [
 
 _WEBUI_START_S = 1.8
 """``sdgen webui start`` never waits longer for us; a watcher that is not watching by then is on its way."""
+
+_QUIET_S = 0.3
+"""Nobody needs to be told of a shorter wait."""
 
 _generation: Generation | None = None
 
@@ -106,14 +111,16 @@ def sdgen_generate_finished(images: Sequence[Path]) -> None:
 
 
 class _Progress:
-    """One quiet line while there is something to wait for, where a person is watching."""
+    """One quiet line while there is something to wait for, where a person is watching; none for a short wait."""
 
     def __init__(self, total: int) -> None:
         self._total = total
+        self._from_s = time.monotonic() + _QUIET_S
         self._shown = False
+        self._wanted = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     def show(self, done: int) -> None:
-        if sys.stdout.isatty():
+        if self._wanted and time.monotonic() > self._from_s:
             sys.stdout.write(f"\r🖼 making thumbnails: {done}/{self._total}")
             sys.stdout.flush()
             self._shown = True

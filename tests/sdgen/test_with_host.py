@@ -368,22 +368,55 @@ def test_blocked_ours_leaves_the_hosts_own_watchdog_alone(host: Host) -> None:
     assert host.pid() is None
 
 
-def test_after_uninstall_the_host_works_as_before(host: Host, tmp_path: Path) -> None:
+@pytest.fixture
+def altered(host: Host, tmp_path: Path) -> Host:
+    """The same host in an environment of its own, which a test may alter."""
     copy = tmp_path / "environment"
     shutil.copytree(host.python.parent.parent, copy, symlinks=True)
-    python = str(copy / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "uninstall", "-y", "sdgen-thumbnail-plugin"], check=True, capture_output=True)
-    assert not [path for path in copy.rglob("*") if "sdgen" in path.name and "thumbnail" in path.name]
+    host.python = copy / "bin" / "python"
     # Scripts name the interpreter of the environment they were copied from.
-    for arguments in (["--help"], ["generate", "-t", str(host.template("plain")), "-n", "1"]):
-        done = subprocess.run(
-            [python, str(copy / "bin" / "sdgen"), *arguments],
-            cwd=host.project.root, env=host.variables, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "thumbnail" not in done.stdout + done.stderr
-    assert host.images()
-    assert not host.project.thumbnails.exists()
+    script = copy / "bin" / "sdgen"
+    script.write_text(f"#!{host.python}\n" + script.read_text().partition("\n")[2])
+    return host
+
+
+def pip(host: Host, *arguments: str) -> None:
+    command = [str(host.python), "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def site_packages(host: Host) -> Path:
+    return next((host.python.parent.parent / "lib").glob("python3.*")) / "site-packages"
+
+
+def test_after_uninstall_the_host_works_as_before(altered: Host) -> None:
+    pip(altered, "uninstall", "-y", "sdgen-thumbnail-plugin")
+    environment = altered.python.parent.parent
+    assert not [path for path in environment.rglob("*") if "sdgen" in path.name and "thumbnail" in path.name]
+    assert "thumbnail" not in altered.run("--help")
+    assert "thumbnail" not in generate(altered, 1)
+    assert altered.images()
+    assert not altered.project.thumbnails.exists()
+
+
+def test_an_editable_install_plugs_in_too(altered: Host) -> None:
+    pip(altered, "uninstall", "-y", "sdgen-thumbnail-plugin")
+    pip(altered, "install", "--no-deps", "--editable", str(Path(__file__).parent.parent.parent))
+    assert "🖼 1 thumbnail ready" in generate(altered, 1)
+    pip(altered, "uninstall", "-y", "sdgen-thumbnail-plugin")
+    assert not [path for path in site_packages(altered).iterdir() if path.name.startswith("sdgen_thumbnail_plugin")]
+
+
+def test_a_place_that_is_not_as_expected_is_left_alone_and_told(altered: Host) -> None:
+    daemon = next(site_packages(altered).glob("sd_generator_cli/daemon.py"))
+    code = daemon.read_text("utf-8")
+    assert "def start_thumbnail_watchdog(sessions_dir" in code
+    daemon.write_text(code.replace("def start_thumbnail_watchdog(sessions_dir", "def start_thumbnail_watchdog(folder"))
+    assert "🖼 1 thumbnail ready" in generate(altered, 1)
+    doctor = altered.run("thumbnails", "doctor")
+    assert "left alone: sd_generator_cli.daemon.start_thumbnail_watchdog takes (folder, target_dir)" in doctor
+    assert altered.project.log().count("start_thumbnail_watchdog takes (folder, target_dir)") == 1
 
 
 # -- a host that loads plugins itself
