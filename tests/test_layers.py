@@ -14,9 +14,12 @@ assert _SPEC is not None
 assert _SPEC.origin is not None
 PACKAGE = Path(_SPEC.origin).parent
 
-GROUND = ("__init__", "version", "errors", "model", "home", "printing", "settings", "imaging")
-ROOMS = ("ground", "storage", "engine", "daemon", "sdgen", "web", "cli", "__main__")
+GROUND = ("version", "errors", "model", "home", "printing", "settings", "imaging")
+ROOMS = ("ground", "storage", "engine", "daemon", "sdgen", "web", "cli", "doors")
 """From the ground up."""
+
+DOORS = (("__init__",), ("__main__",), ("sdgen", "plugin"))
+"""Where others come in: Python, an importing program, sdgen's plugin loader. They may call any room."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = {"PIL", "watchdog", "sqlite3", "starlette", "obstore", "psutil", "filelock", "pluggy"}
@@ -28,6 +31,8 @@ def module_of(path: Path) -> tuple[str, ...]:
 
 
 def room_of(parts: tuple[str, ...]) -> str:
+    if parts in DOORS:
+        return "doors"
     return "ground" if parts[0] in GROUND or not parts else parts[0]
 
 

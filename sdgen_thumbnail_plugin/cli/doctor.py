@@ -203,8 +203,8 @@ def _hooks() -> Iterator[Check]:
     """Whether sdgen fires our hooks."""
     import sysconfig
 
+    from sdgen_thumbnail_plugin.sdgen import STARTUP_FILES
     from sdgen_thumbnail_plugin.sdgen.plugins import BLOCK_VARIABLE, OFF_VARIABLE, are_switched_off
-    from sdgen_thumbnail_plugin.sdgen.startup import STARTUP_FILES
 
     if are_switched_off():
         yield Check("hooks", f"switched off by {OFF_VARIABLE}=0", f"unset {OFF_VARIABLE}", fatal=False)

@@ -17,13 +17,13 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.images import TRUNCATED_RETRIES_S, ImageKeeper, Room
 from sdgen_thumbnail_plugin.engine.lookups import CatalogLookups
-from sdgen_thumbnail_plugin.engine.plan import thumbnail_key
+from sdgen_thumbnail_plugin.engine.plan import Rules, thumbnail_key
 from sdgen_thumbnail_plugin.engine.records import BriefRecords, Records
 from sdgen_thumbnail_plugin.engine.room import PixelRoom
 from sdgen_thumbnail_plugin.errors import (
@@ -44,6 +44,8 @@ __all__ = ["generate_thumbnail", "generate_thumbnail_sync", "make_thumbnail_righ
 
 CONFIG_VARIABLE = "SDGEN_CONFIG_PATH"
 """The host's: tells its web backend where the project's ``sdgen_config.json`` is."""
+
+_SEEN_LIMIT = 100_000
 
 _builders = threading.BoundedSemaphore(os.cpu_count() or 1)  # more would only hold more files in memory
 _rooms = functools.lru_cache(maxsize=8)(functools.partial(PixelRoom, waits=True))
@@ -120,6 +122,12 @@ class _Pair:
 
     records: Records
     remade: dict[str, set[str]] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)  # images whose thumbnails were right once: ours, not to be adopted
+
+    def note_seen(self, key: str) -> None:
+        if len(self.seen) >= _SEEN_LIMIT:
+            self.seen.clear()
+        self.seen.add(key)
 
 
 class _OnDemandKeeper(ImageKeeper):
@@ -132,12 +140,14 @@ class _OnDemandKeeper(ImageKeeper):
             source, target, pair.records, recipe=settings.recipe, max_pixels=settings.max_pixels,
             claims=Claims(find_home().claims_file),
         )  # fmt: skip
+        self._pair = pair
         self._remade = pair.remade
         self._thumbnail = thumbnail
         self._error: ImageError | None = None
 
     def raise_for(self, outcome: Outcome, path: str) -> None:
         """Raises where there is no thumbnail now."""
+        self._pair.note_seen(outcome.key)
         if outcome.kind is OutcomeKind.FAILED and self._error is not None:
             raise self._error.at(path)
         if outcome.kind is OutcomeKind.KNOWN_FAILURE:
@@ -148,6 +158,10 @@ class _OnDemandKeeper(ImageKeeper):
 
     def _name(self, key: str) -> str:  # noqa: ARG002
         return self._thumbnail
+
+    def _rules_for_image(self, key: str, stamp: Stamp, thumbnail: Stamp | None) -> Rules:
+        rules = super()._rules_for_image(key, stamp, thumbnail)
+        return replace(rules, adopting=rules.adopting and key not in self._pair.seen)
 
     def _refuse_a_taken_name(self, key: str) -> None:
         if thumbnail_key(key) == self._thumbnail:

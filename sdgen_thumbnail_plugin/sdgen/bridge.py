@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from sdgen_thumbnail_plugin.home import SERVICE, find_home
+from sdgen_thumbnail_plugin.sdgen import HOST_MODULE
 from sdgen_thumbnail_plugin.sdgen.hookspecs import Project
 from sdgen_thumbnail_plugin.sdgen.plugins import Plugins, load_plugins, write_to_log
 
@@ -225,8 +226,6 @@ def try_out() -> dict[str, Any]:
         ``native``, ``plugins`` (names), ``findings`` and ``failures``; of a host that cannot be imported, ``broken``.
     """
     if _standing is None:
-        from sdgen_thumbnail_plugin.sdgen.startup import HOST_MODULE
-
         try:
             bridge = build_bridge(import_module(HOST_MODULE))
         except Exception as error:

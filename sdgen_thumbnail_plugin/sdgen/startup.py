@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import sys
 
+from sdgen_thumbnail_plugin.sdgen import HOST_MODULE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["HOST_MODULE", "STARTUP_FILES", "is_sdgen", "start"]
-
-HOST_MODULE = "sd_generator_cli.cli"
-STARTUP_FILES = ("sdgen_thumbnail_plugin.pth", "sdgen_thumbnail_plugin.start")
+__all__ = ["is_sdgen", "start"]
 
 
 def start() -> None:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from drawing import as_png
 from engines import LONG_AGO_S, Engine, draw, open_engine, session_of
-from sdgen_thumbnail_plugin.engine.room import PixelRoom
 from sdgen_thumbnail_plugin.errors import DiskFullError, StorageUnavailableError
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
 from sdgen_thumbnail_plugin.storage.base import StoredImage
@@ -160,28 +159,6 @@ def test_an_image_overwritten_while_it_is_made_ends_up_right(project: Project, s
 
 
 # -- memory
-
-
-def test_the_room_lets_in_what_fits_and_one_giant_at_a_time() -> None:
-    room = PixelRoom(100)
-
-    def fits(pixels: int) -> bool:
-        try:
-            with room(pixels):
-                return True
-        except Exception as error:
-            if type(error).__name__ != "NoRoom":
-                raise
-            return False
-
-    with room(60):
-        assert fits(40)
-        assert not fits(41)
-        with room(101):
-            assert not fits(1000)
-            assert fits(40)
-        assert fits(1000)
-    assert fits(100)
 
 
 def test_big_images_wait_for_room_without_stopping_others(project: Project) -> None:

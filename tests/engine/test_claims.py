@@ -1,0 +1,143 @@
+"""Claims on thumbnails: one builder at a time, across threads and processes, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sdgen_thumbnail_plugin.engine.claims import Claims
+from waiting import wait_for
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sdgen_thumbnail_plugin.engine.claims import Claims
+with Claims(Path(sys.argv[1])).claiming(sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "claims"
+
+
+def holding(file: Path, address: str) -> subprocess.Popen[str]:
+    """A process that holds a claim until its standard input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(file), address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def waited_s(file: Path | None, address: str, patience_s: float) -> float:
+    started_s = time.monotonic()
+    with Claims(file).claiming(address, patience_s=patience_s):
+        return time.monotonic() - started_s
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_take_turns(file: Path, shared: bool) -> None:
+    inside: list[int] = []
+    most = 0
+
+    def work() -> None:
+        nonlocal most
+        for _ in range(20):
+            with Claims(file if shared else None).claiming("a"):
+                inside.append(1)
+                most = max(most, len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_another_process_is_waited_for_until_it_lets_go(file: Path) -> None:
+    with holding(file, "a") as process:
+        assert waited_s(file, "b", 5) < 1, "another thumbnail is nobody's business"
+        entered = threading.Event()
+
+        def claim() -> None:
+            with Claims(file).claiming("a"):
+                entered.set()
+
+        thread = threading.Thread(target=claim)
+        thread.start()
+        assert not entered.wait(0.1)
+        assert process.stdin is not None
+        process.stdin.close()
+        thread.join(5)
+        assert entered.is_set()
+
+
+def test_a_dead_process_has_let_go(file: Path) -> None:
+    with holding(file, "a") as process:
+        process.kill()
+        process.wait()
+        assert waited_s(file, "a", 5) < 1
+
+
+def test_nobody_waits_longer_than_the_patience(file: Path) -> None:
+    with holding(file, "a"):
+        assert 0.2 <= waited_s(file, "a", 0.2) < 5
+    with Claims(file).claiming("b"):
+        found: list[float] = []
+        thread = threading.Thread(target=lambda: found.append(waited_s(file, "b", 0.2)))
+        thread.start()
+        thread.join()
+        assert 0.2 <= found[0] < 5
+
+
+def test_letting_go_of_one_claim_keeps_the_others(file: Path) -> None:
+    with Claims(file).claiming("a"):
+        with Claims(file).claiming("b"):
+            pass
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(file), "a"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+    assert process.communicate(timeout=10)[0] == "held\n"
+
+
+def test_a_home_that_cannot_be_written_costs_nothing_but_claims_across_processes(tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_text("")
+    assert waited_s(tmp_path / "in the way" / "claims", "a", 5) < 1
+
+
+def test_an_error_inside_lets_go(file: Path) -> None:
+    with pytest.raises(RuntimeError), Claims(file).claiming("a"):
+        raise RuntimeError
+    assert waited_s(file, "a", 5) < 1
+
+
+def test_a_forked_child_begins_without_claims(file: Path) -> None:
+    with Claims(file).claiming("a"):
+        child = os.fork()
+        if child == 0:
+            # Not held by this process's own book-keeping, but by the parent: so the patience ends it.
+            os._exit(0 if 0.05 <= waited_s(file, "a", 0.05) < 5 else 1)
+        ended: list[int] = []
+
+        def is_over() -> bool:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            ended.extend([status] if pid else [])
+            return bool(pid)
+
+        wait_for(is_over)
+    assert ended == [0]

@@ -1,0 +1,64 @@
+"""Single records out of another process's catalog."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sdgen_thumbnail_plugin.engine.catalog import Catalog
+from sdgen_thumbnail_plugin.engine.lookups import CatalogLookups
+from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
+from sdgen_thumbnail_plugin.model import Failure, Stamp
+
+FAILURE = Failure("s/a\udcff.png", Stamp(2**61, 7), "DamagedImageError", "is broken", "mend it", "0.1.0", 12.5)
+
+
+def test_it_sees_what_the_catalog_wrote_at_once(tmp_path: Path) -> None:
+    lookups = CatalogLookups(tmp_path / "catalog")
+    assert lookups.record("s") is None
+    assert not (tmp_path / "catalog").exists(), "it never makes one"
+    with Catalog(tmp_path / "catalog") as catalog:
+        catalog.put("s", DirectoryRecord(recipe="h240-q85-m6", images=3))
+        catalog.put("new", DirectoryRecord())
+        catalog.put_failure(FAILURE)
+        catalog.flush()
+        found = lookups.record("s")
+        assert found is not None
+        assert found.recipe == "h240-q85-m6"
+        assert lookups.record("new") == DirectoryRecord()
+        assert lookups.record("other") is None
+        assert lookups.failure(FAILURE.key) == FAILURE
+        catalog.drop_failure(FAILURE.key)
+        catalog.flush()
+        assert lookups.failure(FAILURE.key) is None
+
+
+def test_a_failure_it_writes_is_found_by_the_next_catalog(tmp_path: Path) -> None:
+    with Catalog(tmp_path / "catalog"):
+        CatalogLookups(tmp_path / "catalog").put_failure(FAILURE)
+    with Catalog(tmp_path / "catalog") as catalog:
+        assert catalog.failure(FAILURE.key) == FAILURE
+        CatalogLookups(tmp_path / "catalog").drop_failure(FAILURE.key)
+    with Catalog(tmp_path / "catalog") as catalog:
+        assert catalog.failures() == {}
+
+
+@pytest.mark.parametrize("state", ["absent", "garbage", "newer"])
+def test_without_a_usable_catalog_failures_are_remembered_for_the_process(tmp_path: Path, state: str) -> None:
+    path = tmp_path / "catalog"
+    if state == "garbage":
+        path.write_bytes(b"no database" * 1000)
+    elif state == "newer":
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    before = path.read_bytes() if path.exists() else None
+    lookups = CatalogLookups(path)
+    lookups.put_failure(FAILURE)
+    assert lookups.failure(FAILURE.key) == FAILURE
+    assert lookups.record("s") is None
+    lookups.drop_failure(FAILURE.key)
+    assert lookups.failure(FAILURE.key) is None
+    assert (path.read_bytes() if path.exists() else None) == before

@@ -1,0 +1,361 @@
+"""The one thumbnail that somebody asks for now."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import sdgen_thumbnail_plugin
+from engines import just_now
+from sdgen_thumbnail_plugin import generate_thumbnail, generate_thumbnail_sync
+from sdgen_thumbnail_plugin.engine.catalog import Catalog
+from sdgen_thumbnail_plugin.engine.images import ImageKeeper, Room
+from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
+from sdgen_thumbnail_plugin.errors import (
+    AccessDeniedError,
+    ImageError,
+    MachineError,
+    NameTakenError,
+    NotAnImageError,
+    NotAPngError,
+    SettingsError,
+    SourceGoneError,
+    ThumbnailError,
+    TruncatedImageError,
+    UnusableNameError,
+)
+from sdgen_thumbnail_plugin.home import find_home
+from watching import Project, png
+
+NAME = "20261101_120000-s/a.png"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "project")
+    project.root.mkdir()
+    (project.root / "sdgen_config.json").write_text("{}")
+    return project
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of all builds in this process."""
+    built: list[str] = []
+    build = ImageKeeper._build
+
+    def counted(self: ImageKeeper, key: str, wanted: str, room: Room) -> int:
+        built.append(key)
+        return build(self, key, wanted, room)
+
+    monkeypatch.setattr(ImageKeeper, "_build", counted)
+    return built
+
+
+def ask(project: Project, name: str = NAME) -> Path:
+    return generate_thumbnail_sync(project.results / name, project.thumbnail(name))
+
+
+def catalog_of(project: Project) -> Catalog:
+    roots = [os.path.realpath(root) for root in (project.results, project.thumbnails)]
+    return Catalog(find_home().catalog_file(roots[0], roots[1]))
+
+
+def from_threads(count: int, work: Callable[[], object]) -> list[object]:
+    """What the work returned, or raised, in so many threads that begin together."""
+    together = threading.Barrier(count)
+
+    def run() -> object:
+        together.wait()
+        try:
+            return work()
+        except ThumbnailError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(run) for _ in range(count)]]
+
+
+def test_a_missing_thumbnail_is_made_by_all_the_rules(project: Project) -> None:
+    source = project.image(NAME)
+    thumbnail = ask(project)
+    assert thumbnail == project.thumbnail(NAME)
+    assert project.is_exact()
+    assert thumbnail.stat().st_mtime_ns == source.stat().st_mtime_ns
+    with Image.open(thumbnail) as image:
+        assert (image.format, image.size) == ("WEBP", (180, 240))
+
+
+def test_a_fresh_thumbnail_is_left_alone_and_a_stale_one_made_anew(project: Project, builds: list[str]) -> None:
+    project.image(NAME)
+    ask(project)
+    ask(project)
+    assert len(builds) == 1
+    (project.results / NAME).write_bytes(png((64, 64)))
+    ask(project)
+    assert len(builds) == 2
+    os.utime(project.results / NAME, (1_600_000_000, 1_600_000_000))  # an older file copied over it
+    ask(project)
+    assert len(builds) == 3
+    assert project.is_exact()
+
+
+def test_a_hundred_threads_cause_one_build(project: Project, builds: list[str]) -> None:
+    project.image(NAME)
+    assert from_threads(100, lambda: ask(project)) == [project.thumbnail(NAME)] * 100
+    assert len(builds) == 1
+    assert project.is_exact()
+
+
+ASKER = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from sdgen_thumbnail_plugin import generate_thumbnail_sync
+from sdgen_thumbnail_plugin.engine.images import ImageKeeper
+
+builds = []
+build = ImageKeeper._build
+ImageKeeper._build = lambda *arguments: builds.append(1) or build(*arguments)
+print("ready", flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(25) as pool:
+    paths = set(pool.map(lambda _: generate_thumbnail_sync(*sys.argv[1:]), range(25)))
+assert [str(path) for path in paths] == [sys.argv[2]], paths
+print(len(builds))
+"""
+
+
+def test_four_processes_with_a_hundred_threads_cause_one_build(project: Project) -> None:
+    project.image(NAME)
+    paths = [str(project.results / NAME), str(project.thumbnail(NAME))]
+    askers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASKER, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for asker in askers:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == "ready\n"
+    for asker in askers:
+        assert asker.stdin is not None
+        asker.stdin.write("\n")
+        asker.stdin.flush()
+    assert sum(int(asker.communicate(timeout=30)[0]) for asker in askers) == 1
+    assert project.is_exact()
+
+
+def test_a_failure_is_shared_and_not_tried_again_before_the_file_changes(project: Project, builds: list[str]) -> None:
+    source = project.image(NAME)
+    source.write_text("no image")
+    found = from_threads(20, lambda: ask(project))
+    assert {type(error) for error in found} == {NotAnImageError}
+    assert len(builds) == 1
+    with pytest.raises(NotAnImageError) as caught:
+        ask(project)
+    assert caught.value.path == str(source)
+    assert caught.value.remedy
+    assert len(builds) == 1
+    source.write_bytes(png())
+    ask(project)
+    assert project.is_exact()
+
+
+def test_a_failure_that_the_watcher_knows_is_not_tried_and_ours_reaches_the_catalog(
+    project: Project, builds: list[str]
+) -> None:
+    project.image(NAME).write_text("no image")
+    with catalog_of(project):
+        pass
+    with pytest.raises(NotAnImageError):
+        ask(project)
+    with catalog_of(project) as catalog:
+        assert list(catalog.failures()) == [NAME]
+    with pytest.raises(NotAnImageError):
+        ask(project)
+    assert len(builds) == 1
+
+
+def test_a_missing_image_is_told_and_its_thumbnail_left_to_the_watcher(project: Project) -> None:
+    project.image(NAME)
+    project.image("20261101_120000-s/other.png")
+    ask(project)
+    (project.results / NAME).unlink()
+    with pytest.raises(SourceGoneError):
+        ask(project)
+    assert project.thumbnail(NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "thumbnail", "error"),
+    [("a.jpg", "a.webp", NotAPngError), ("a.png", "a.jpg", UnusableNameError), (".a.png", "a.webp", NotAPngError)],
+)
+def test_other_names_are_refused(tmp_path: Path, source: str, thumbnail: str, error: type[ImageError]) -> None:
+    (tmp_path / source).write_bytes(png())
+    with pytest.raises(error):
+        generate_thumbnail_sync(tmp_path / source, tmp_path / thumbnail)
+    assert not (tmp_path / thumbnail).exists()
+
+
+def test_of_two_images_with_one_thumbnail_it_belongs_to_the_first(project: Project) -> None:
+    project.image(NAME)
+    project.image(NAME.replace(".png", ".PNG"))
+    ask(project)
+    with pytest.raises(NameTakenError):
+        generate_thumbnail_sync(project.results / NAME.replace(".png", ".PNG"), project.thumbnail(NAME))
+
+
+def test_any_folder_and_any_name_will_do(tmp_path: Path, builds: list[str]) -> None:
+    source = tmp_path / "anywhere" / "a.png"
+    source.parent.mkdir()
+    source.write_bytes(png())
+    wanted = tmp_path / "cache" / "deep" / "1234.webp"
+    assert generate_thumbnail_sync(str(source), str(wanted)) == wanted
+    assert wanted.stat().st_mtime_ns == source.stat().st_mtime_ns
+    generate_thumbnail_sync(source, wanted)
+    assert len(builds) == 1
+    source.write_text("broken")
+    just_now(source, seconds_ago=60)
+    for _ in range(2):
+        with pytest.raises(NotAnImageError):
+            generate_thumbnail_sync(source, wanted)
+    assert len(builds) == 2
+    assert not wanted.exists(), "it showed what the file was before it broke"
+
+
+@pytest.mark.parametrize("how", ["nearest", "variable"])
+def test_the_projects_settings_hold(project: Project, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    config = project.root / "sdgen_config.json"
+    if how == "variable":
+        config = project.root / "elsewhere" / "sdgen_config.json"
+        config.parent.mkdir()
+        monkeypatch.setenv("SDGEN_CONFIG_PATH", str(config))
+    config.write_text(json.dumps({"thumbnails": {"height_px": 100}}))
+    project.image(NAME)
+    with Image.open(ask(project)) as image:
+        assert image.size == (75, 100)
+
+
+def test_wrong_settings_are_told(project: Project) -> None:
+    project.image(NAME)
+    (project.root / "sdgen_config.json").write_text('{"thumbnails": {"height_px": "tall"}}')
+    with pytest.raises(SettingsError):
+        ask(project)
+
+
+def test_changed_settings_make_it_anew_once(project: Project, builds: list[str]) -> None:
+    project.image(NAME)
+    ask(project)
+    with catalog_of(project) as catalog:
+        catalog.put(NAME.partition("/")[0], DirectoryRecord(recipe="h240-q85-m6", complete=True))
+    (project.root / "sdgen_config.json").write_text(json.dumps({"thumbnails": {"height_px": 100}}))
+    for _ in range(3):
+        ask(project)
+    assert len(builds) == 2
+    with Image.open(project.thumbnail(NAME)) as image:
+        assert image.height == 100
+
+
+def test_a_newer_thumbnail_of_another_program_is_adopted(project: Project, builds: list[str]) -> None:
+    source = project.image(NAME)
+    os.utime(source, (1_700_000_000, 1_700_000_000))
+    other = project.thumbnail(NAME)
+    other.parent.mkdir(parents=True)
+    Image.new("RGB", (200, 256)).save(other, "WEBP")
+    ask(project)
+    assert builds == []
+    assert project.is_exact()
+
+
+def test_a_file_that_is_being_written_is_waited_for(project: Project) -> None:
+    content = png()
+    source = project.results / NAME
+    source.parent.mkdir(parents=True)
+    source.write_bytes(content[:-40])
+
+    def complete() -> None:
+        source.write_bytes(content)
+
+    timer = threading.Timer(0.2, complete)
+    timer.start()
+    ask(project)
+    timer.join()
+    assert project.is_exact()
+
+
+def test_an_old_file_that_ends_too_early_is_a_failure(project: Project) -> None:
+    source = project.image(NAME)
+    source.write_bytes(png()[:-40])
+    just_now(source, seconds_ago=60)
+    with pytest.raises(TruncatedImageError):
+        ask(project)
+
+
+def test_a_target_that_cannot_be_written_is_the_machines_fault(project: Project) -> None:
+    project.image(NAME)
+    project.thumbnails.write_text("in the way")
+    with pytest.raises(MachineError) as caught:
+        ask(project)
+    assert caught.value.remedy
+
+
+def test_a_read_only_disk_is_told(project: Project, read_only_disk: Path) -> None:
+    project.image(NAME)
+    with pytest.raises(AccessDeniedError):
+        generate_thumbnail_sync(project.results / NAME, read_only_disk / "a.webp")
+
+
+@pytest.fixture
+def no_threads_left() -> Iterator[None]:
+    """The pool of the async twin lives as long as the process; a test ends it."""
+    from sdgen_thumbnail_plugin.engine import on_demand
+
+    yield
+    on_demand._threads(os.getpid()).shutdown()
+    on_demand._threads.cache_clear()
+
+
+@pytest.mark.usefixtures("no_threads_left")
+def test_the_async_twin_does_the_same(project: Project, builds: list[str]) -> None:
+    names = [f"20261101_120000-s/{number}.png" for number in range(5)]
+    for name in names:
+        project.image(name)
+
+    async def all_twice() -> list[Path]:
+        asked = [generate_thumbnail(project.results / name, project.thumbnail(name)) for name in names * 2]
+        return list(await asyncio.gather(*asked))
+
+    assert asyncio.run(all_twice()) == [project.thumbnail(name) for name in names * 2]
+    assert sorted(builds) == names
+    assert project.is_exact()
+    with pytest.raises(SourceGoneError):
+        asyncio.run(generate_thumbnail(project.results / "none.png", project.thumbnail("none.png")))
+
+
+def test_the_package_alone_is_cheap_to_import() -> None:
+    code = "import sys, sdgen_thumbnail_plugin; print(sorted({'PIL', 'sqlite3', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=_path_of_the_package()
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def _path_of_the_package() -> dict[str, str]:
+    place = sdgen_thumbnail_plugin.__file__
+    assert place is not None
+    return {**os.environ, "PYTHONPATH": str(Path(place).parent.parent)}
+
+
+def test_the_package_offers_nothing_else() -> None:
+    with pytest.raises(AttributeError):
+        sdgen_thumbnail_plugin.generate_everything  # noqa: B018
