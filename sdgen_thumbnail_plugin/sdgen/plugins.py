@@ -50,6 +50,7 @@ class Plugins:
         """
         try:
             plugin = load()
+            hash(plugin)  # pluggy keeps plugins in sets, and would fail over it in the middle of a call
             self._manager.register(plugin, name)
             self._manager.check_pending()
         except Exception as error:

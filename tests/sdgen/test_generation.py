@@ -1,0 +1,143 @@
+"""The thumbnails of one generate, made beside it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
+from sdgen_thumbnail_plugin.engine.claims import Claims
+from sdgen_thumbnail_plugin.errors import RootsError
+from sdgen_thumbnail_plugin.home import find_home
+from sdgen_thumbnail_plugin.sdgen.generation import Generation, Tally
+from sdgen_thumbnail_plugin.sdgen.hookspecs import Project as HostProject
+from waiting import wait_for
+from watching import Project, png
+
+SESSION = "20261101_120000-s"
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left() -> Iterator[None]:
+    logger = logging.getLogger(LOGGER_NAME)
+    kept = list(logger.handlers)
+    yield
+    for handler in logger.handlers:
+        if handler not in kept:
+            handler.close()
+    logger.handlers = kept
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+def host_view(project: Project) -> HostProject:
+    return HostProject(project.root, project.results, project.thumbnails, {})
+
+
+def draw(project: Project, count: int) -> list[Path]:
+    return [project.image(f"{SESSION}/{number}.png") for number in range(count)]
+
+
+def test_each_saved_image_has_its_thumbnail_at_the_end(project: Project) -> None:
+    images = draw(project, 5)
+    generation = Generation(host_view(project))
+    for image in images:
+        generation.saved(image)
+    assert generation.finish(images) == Tally(5, 0, 0)
+    assert project.is_exact()
+
+
+def test_an_image_that_is_written_again_is_made_again_and_counted_once(project: Project) -> None:
+    images = draw(project, 1)
+    generation = Generation(host_view(project))
+    generation.saved(images[0])
+    wait_for(project.is_exact)
+    before = project.thumbnail(f"{SESSION}/0.png").stat().st_ino
+    images[0].write_bytes(png((64, 64)))
+    generation.saved(images[0])
+    assert generation.finish(images) == Tally(1, 0, 0)
+    assert project.is_exact()
+    assert project.thumbnail(f"{SESSION}/0.png").stat().st_ino != before
+
+
+def test_saving_returns_at_once_and_finishing_in_time_while_all_is_stuck(project: Project) -> None:
+    images = draw(project, 4)
+    generation = Generation(host_view(project))
+    seen: list[int] = []
+    target = os.path.realpath(project.thumbnails)
+    claims = [f"{target}/{SESSION}/{number}.webp" for number in range(2)]
+    file = find_home().claims_file
+    with Claims(file).claiming(claims[0]), Claims(file).claiming(claims[1]):  # both threads wait for somebody else
+        started_s = time.monotonic()
+        for image in images:
+            generation.saved(image)
+        assert time.monotonic() - started_s < 0.5
+        assert generation.finish(images, patience_s=0.3, on_wait=seen.append) == Tally(0, 0, 4)
+        assert 0.3 <= time.monotonic() - started_s < 3
+    assert set(seen) == {0}
+
+
+def test_what_cannot_be_shown_is_counted_and_logged(project: Project) -> None:
+    images = draw(project, 2)
+    images[1].write_text("no image")
+    generation = Generation(host_view(project))
+    for image in images:
+        generation.saved(image)
+    assert generation.finish(images) == Tally(1, 1, 0)
+    assert "1.png: is text, not an image" in find_home().log_file.read_text("utf-8")
+
+
+def test_images_without_a_source_or_outside_of_it_are_nobodys_fault(project: Project, tmp_path: Path) -> None:
+    images = draw(project, 2)
+    images[1].unlink()
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(png())
+    generation = Generation(host_view(project))
+    for image in (*images, outside):
+        generation.saved(image)
+    assert generation.finish(images) == Tally(1, 0, 1)
+    assert not outside.with_suffix(".webp").exists()
+
+
+def test_a_target_that_cannot_be_used_leaves_them_and_says_why(project: Project) -> None:
+    images = draw(project, 2)
+    project.thumbnails.write_text("in the way")
+    generation = Generation(host_view(project))
+    for image in images:
+        generation.saved(image)
+    tally = generation.finish(images)
+    assert (tally.ready, tally.failed, tally.left) == (0, 0, 2)
+    assert isinstance(tally.fault, RootsError)
+
+
+def test_a_save_after_the_end_is_made_by_whoever_saves(project: Project) -> None:
+    images = draw(project, 1)
+    generation = Generation(host_view(project))
+    generation.saved(images[0])
+    generation.finish(images)
+    images[0].write_bytes(png((64, 64)))
+    generation.saved(images[0])
+    assert project.is_exact()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_its_threads_are_polite_and_nobody_elses(project: Project) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    images = draw(project, 1)
+    generation = Generation(host_view(project))
+    generation.saved(images[0])
+    ids = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("thumbnails-generate")]
+    assert ids
+    wait_for(lambda: all(id_ is not None and os.getpriority(os.PRIO_PROCESS, id_) >= 10 for id_ in ids))
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    generation.finish(images)

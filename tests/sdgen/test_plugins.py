@@ -1,0 +1,206 @@
+"""The manager: typed hooks, validation at load, and failures that stay with whoever failed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
+from sdgen_thumbnail_plugin.home import find_home
+from sdgen_thumbnail_plugin.sdgen.hookspecs import Project, hookimpl
+from sdgen_thumbnail_plugin.sdgen.plugins import Plugins, load_plugins
+
+PROJECT = Project(Path("/p"), Path("/p/results"), Path("/p/thumbnails"), {"output_dir": "./results"})
+SESSION = Path("/p/results/s")
+IMAGES = (SESSION / "a.png", SESSION / "b.png")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logger() -> Iterator[None]:
+    logger = logging.getLogger(LOGGER_NAME)
+    kept = (list(logger.handlers), logger.propagate, logger.level)
+    yield
+    for handler in logger.handlers:
+        if handler not in kept[0]:
+            handler.close()
+    logger.handlers, logger.propagate, logger.level = kept
+
+
+def module(**functions: object) -> ModuleType:
+    """A plugin that implements the hooks given."""
+    made = ModuleType("plugin")
+    vars(made).update(functions)
+    return made
+
+
+def log() -> str:
+    file = find_home().log_file
+    return file.read_text("utf-8") if file.exists() else ""
+
+
+def _itself(plugin: object) -> object:
+    return plugin
+
+
+def added(**plugins: object) -> Plugins:
+    """Plugins by name; all of them can be loaded."""
+    manager = Plugins()
+    for name, plugin in plugins.items():
+        assert manager.add(name, functools.partial(_itself, plugin)), manager.failures
+    return manager
+
+
+def test_sdgen_register_commands_gets_the_application() -> None:
+    seen: list[object] = []
+
+    @hookimpl
+    def sdgen_register_commands(app: typer.Typer) -> None:
+        seen.append(app)
+
+    app = typer.Typer()
+    added(one=module(sdgen_register_commands=sdgen_register_commands)).register_commands(app)
+    assert seen == [app]
+
+
+def test_sdgen_webui_start_gets_the_project() -> None:
+    seen: list[object] = []
+
+    @hookimpl
+    def sdgen_webui_start(project: Project) -> None:
+        seen.append(project)
+
+    added(one=module(sdgen_webui_start=sdgen_webui_start)).webui_start(PROJECT)
+    assert seen == [PROJECT]
+
+
+def test_sdgen_webui_stop_gets_the_project_or_nothing() -> None:
+    seen: list[object] = []
+
+    @hookimpl
+    def with_project(project: Project) -> None:
+        seen.append(project)
+
+    @hookimpl
+    def without() -> None:
+        seen.append("called")
+
+    manager = added(one=module(sdgen_webui_stop=with_project), two=module(sdgen_webui_stop=without))
+    manager.webui_stop(PROJECT)
+    assert seen == ["called", PROJECT], "the one that was registered last is called first"
+
+
+def test_sdgen_image_saved_gets_project_session_and_image() -> None:
+    seen: list[object] = []
+
+    @hookimpl
+    def sdgen_image_saved(project: Project, session_dir: Path, image: Path) -> None:
+        seen.append((project, session_dir, image))
+
+    added(one=module(sdgen_image_saved=sdgen_image_saved)).image_saved(PROJECT, SESSION, IMAGES[0])
+    assert seen == [(PROJECT, SESSION, IMAGES[0])]
+
+
+def test_sdgen_generate_finished_gets_all_images() -> None:
+    seen: list[object] = []
+
+    @hookimpl
+    def sdgen_generate_finished(project: Project, session_dir: Path | None, images: Any) -> None:
+        seen.append((project, session_dir, images))
+
+    manager = added(one=module(sdgen_generate_finished=sdgen_generate_finished))
+    manager.generate_finished(PROJECT, SESSION, IMAGES)
+    manager.generate_finished(PROJECT, None, ())
+    assert seen == [(PROJECT, SESSION, IMAGES), (PROJECT, None, ())]
+
+
+def noting(name: str, seen: list[str], *, tryfirst: bool = False, trylast: bool = False) -> object:
+    @hookimpl(tryfirst=tryfirst, trylast=trylast)
+    def sdgen_webui_stop() -> None:
+        seen.append(name)
+        if "bad" in name:
+            raise RuntimeError("out of\x1b[31m coffee")
+
+    return module(sdgen_webui_stop=sdgen_webui_stop)
+
+
+def test_one_plugins_failure_is_logged_with_its_name_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str] = []
+    manager = added(a=noting("a", seen), bad=noting("bad", seen), c=noting("c", seen))
+    manager.webui_stop(PROJECT)
+    assert seen == ["c", "bad", "a"]
+    assert manager.failures == ["plugin bad failed in sdgen_webui_stop: RuntimeError: out of\x1b[31m coffee"]
+    assert r"plugin bad failed in sdgen_webui_stop: RuntimeError: out of\x1b[31m coffee" in log()
+    assert "Traceback" in log()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_order_that_plugins_ask_for_is_kept() -> None:
+    seen: list[str] = []
+    added(
+        first=noting("first", seen, tryfirst=True), a=noting("a", seen), last=noting("last", seen, trylast=True),
+        b=noting("b", seen),
+    ).webui_stop(PROJECT)  # fmt: skip
+    assert seen == ["first", "b", "a", "last"]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_an_interruption_is_nobodys_failure(error: type[BaseException]) -> None:
+    @hookimpl
+    def sdgen_webui_stop() -> None:
+        raise error
+
+    with pytest.raises(error):
+        added(one=module(sdgen_webui_stop=sdgen_webui_stop)).webui_stop(PROJECT)
+
+
+def _misspelt() -> object:
+    @hookimpl
+    def sdgen_imagesaved(image: Path) -> None: ...
+
+    return module(sdgen_imagesaved=sdgen_imagesaved)
+
+
+def _other_parameters() -> object:
+    @hookimpl
+    def sdgen_image_saved(picture: Path) -> None: ...
+
+    return module(sdgen_image_saved=sdgen_image_saved)
+
+
+def _unhashable() -> object:
+    return {}
+
+
+def _unloadable() -> object:
+    raise ImportError("no module named coffee")
+
+
+@pytest.mark.parametrize("load", [_misspelt, _other_parameters, _unhashable, _unloadable])
+def test_a_plugin_that_cannot_work_is_refused_by_name_and_the_others_stay(load: Callable[[], object]) -> None:
+    seen: list[str] = []
+    manager = added(a=noting("a", seen))
+    assert not manager.add("wrong", load)
+    assert manager.add("b", lambda: noting("b", seen))
+    manager.webui_stop(PROJECT)
+    manager.image_saved(PROJECT, SESSION, IMAGES[0])
+    assert seen == ["b", "a"]
+    assert manager.names() == ["a", "b"]
+    assert [failure.startswith("plugin wrong cannot be loaded: ") for failure in manager.failures] == [True]
+    assert "plugin wrong cannot be loaded" in log()
+
+
+def test_installed_plugins_are_loaded_unless_switched_off_or_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "thumbnails" in load_plugins().names()
+    assert "thumbnails" not in load_plugins(blocked=["thumbnails"]).names()
+    monkeypatch.setenv("SDGEN_PLUGINS_BLOCK", "other, thumbnails")
+    assert "thumbnails" not in load_plugins().names()
+    monkeypatch.delenv("SDGEN_PLUGINS_BLOCK")
+    monkeypatch.setenv("SDGEN_PLUGINS", "0")
+    assert load_plugins().names() == []
