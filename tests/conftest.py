@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
 
 _OURS = (".sdgen", "results", "thumbnails")
 """What the package makes where it is told nothing else."""
@@ -58,6 +61,19 @@ def _own_world(
     assert _soon(lambda: set(threading.enumerate()) <= threads), f"left running: {set(threading.enumerate()) - threads}"
     assert _soon(lambda: _children() <= children), f"left running: {_children() - children}"
     assert _left_outside() <= outside, f"left behind: {_left_outside() - outside}"
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Where our log goes is a matter of one test."""
+    logger = logging.getLogger(LOGGER_NAME)
+    handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
+    yield
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 def _mounted(folder: Path, options: str) -> Iterator[Path]:

@@ -48,6 +48,7 @@ STOP_TIMEOUT_S = 5.0
 _HURRIED_STOP_S = 1.0  # for the watcher of other folders, where ``sdgen webui start`` waits for us
 
 _MODULE = "sdgen_thumbnail_plugin"
+_spawned: list[subprocess.Popen[bytes]] = []  # kept: they are to outlive us, and Popen's finalizer complains of that
 _OLD_MODULE = "sd_generator_watchdog.cli"  # what the host runs as its thumbnail watchdog
 
 
@@ -278,6 +279,7 @@ def _spawn(
                 pass_fds=(writing,),
                 start_new_session=True,
             )
+        _spawned.append(process)
     except BaseException:
         os.close(reading)
         raise

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.errors import RootsError
 from sdgen_thumbnail_plugin.home import find_home
@@ -22,17 +19,6 @@ from waiting import wait_for
 from watching import Project, png
 
 SESSION = "20261101_120000-s"
-
-
-@pytest.fixture(autouse=True)
-def _no_handlers_left() -> Iterator[None]:
-    logger = logging.getLogger(LOGGER_NAME)
-    kept = list(logger.handlers)
-    yield
-    for handler in logger.handlers:
-        if handler not in kept:
-            handler.close()
-    logger.handlers = kept
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 import typer
 
-from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
 from sdgen_thumbnail_plugin.home import find_home
 from sdgen_thumbnail_plugin.sdgen.hookspecs import Project, hookimpl
 from sdgen_thumbnail_plugin.sdgen.plugins import Plugins, load_plugins
@@ -20,17 +18,6 @@ from sdgen_thumbnail_plugin.sdgen.plugins import Plugins, load_plugins
 PROJECT = Project(Path("/p"), Path("/p/results"), Path("/p/thumbnails"), {"output_dir": "./results"})
 SESSION = Path("/p/results/s")
 IMAGES = (SESSION / "a.png", SESSION / "b.png")
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logger() -> Iterator[None]:
-    logger = logging.getLogger(LOGGER_NAME)
-    kept = (list(logger.handlers), logger.propagate, logger.level)
-    yield
-    for handler in logger.handlers:
-        if handler not in kept[0]:
-            handler.close()
-    logger.handlers, logger.propagate, logger.level = kept
 
 
 def module(**functions: object) -> ModuleType:

@@ -1,0 +1,125 @@
+"""What we do at each hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from sdgen_thumbnail_plugin.daemon.process import find_watcher, stop_watcher
+from sdgen_thumbnail_plugin.errors import NotRunningError
+from sdgen_thumbnail_plugin.home import find_home
+from sdgen_thumbnail_plugin.sdgen import plugin
+from sdgen_thumbnail_plugin.sdgen.hookspecs import Project as HostProject
+from waiting import wait_for
+from watching import Project
+
+SESSION = "20261101_120000-s"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    monkeypatch.setattr(plugin, "_generation", None)
+    monkeypatch.setenv("COLUMNS", "60")
+    project = Project(tmp_path / "project")
+    project.root.mkdir()
+    yield project
+    try:
+        stop_watcher(find_home())
+    except NotRunningError:
+        pass
+
+
+def host_view(project: Project) -> HostProject:
+    return HostProject(project.root, project.results, project.thumbnails, {})
+
+
+def test_the_commands_are_mounted_as_a_group() -> None:
+    app = typer.Typer()
+    plugin.sdgen_register_commands(app)
+    assert [group.name for group in app.registered_groups] == ["thumbnails"]
+
+
+def test_the_watcher_is_started_once_and_stopped(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.image(f"{SESSION}/a.png")
+    plugin.sdgen_webui_start(host_view(project))
+    watcher = find_watcher(find_home())
+    assert watcher is not None
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1, "one line, however narrow the terminal"
+    assert told.startswith("✓ Thumbnail watcher started  ")
+    assert f"PID: {watcher.pid} " in told
+    assert int(find_home().pid_file.read_text()) == watcher.pid
+    wait_for(project.is_exact)
+    plugin.sdgen_webui_start(host_view(project))
+    assert capsys.readouterr().out == f"✓ Thumbnail watcher is running already (PID {watcher.pid})\n"
+    plugin.sdgen_webui_stop(host_view(project))
+    assert find_watcher(find_home()) is None
+    assert not find_home().pid_file.exists()
+    plugin.sdgen_webui_stop(host_view(project))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_watcher_of_another_project_is_handed_over_and_told(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Project(tmp_path / "other")
+    other.root.mkdir()
+    plugin.sdgen_webui_start(host_view(other))
+    capsys.readouterr()
+    plugin.sdgen_webui_start(host_view(project))
+    assert f"instead of the one for {other.results}" in capsys.readouterr().out
+    watcher = find_watcher(find_home())
+    assert watcher is not None
+    assert watcher.source_dir == str(project.results)
+
+
+def test_our_section_of_the_configuration_goes_before_what_the_host_says(project: Project) -> None:
+    (project.root / "sdgen_config.json").write_text('{"thumbnails": {"target_dir": "small"}}')
+    plugin.sdgen_webui_start(host_view(project))
+    watcher = find_watcher(find_home())
+    assert watcher is not None
+    assert watcher.target_dir == str(project.root / "small")
+    assert watcher.source_dir == str(project.results)
+
+
+@pytest.mark.parametrize("config", ['{"thumbnails": {"height_px": 3}}', "{broken"])
+def test_a_wrong_configuration_is_one_line(project: Project, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (project.root / "sdgen_config.json").write_text(config)
+    plugin.sdgen_webui_start(host_view(project))
+    told = capsys.readouterr().out
+    assert told.startswith("✗ Thumbnails: ")
+    assert "(fix: " in told
+    assert told.count("\n") == 1
+    assert find_watcher(find_home()) is None
+
+
+def test_a_generate_ends_with_one_line_about_its_thumbnails(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [project.image(f"{SESSION}/{number}.png") for number in range(2)]
+    for image in images:
+        plugin.sdgen_image_saved(host_view(project), image)
+    plugin.sdgen_generate_finished(images)
+    assert capsys.readouterr().out == "🖼 2 thumbnails ready\n"
+    assert project.is_exact()
+
+
+def test_a_generate_without_images_says_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin.sdgen_generate_finished([])
+    assert capsys.readouterr().out == ""
+
+
+def test_what_failed_and_what_was_not_made_is_told(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [project.image(f"{SESSION}/{number}.png") for number in range(3)]
+    images[1].write_text("no image")
+    images[2].unlink()
+    for image in images:
+        plugin.sdgen_image_saved(host_view(project), image)
+    plugin.sdgen_generate_finished(images)
+    assert capsys.readouterr().out == (
+        "🖼 1 thumbnail ready, 1 failed (sdgen thumbnails failures), "
+        "1 left to the watcher, or: sdgen thumbnails catchup\n"
+    )
