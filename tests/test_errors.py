@@ -42,7 +42,7 @@ def test_the_tree_is_as_it_is_drawn() -> None:
 
 
 def test_everything_in_the_tree_is_offered() -> None:
-    assert sorted(errors.__all__) == sorted(cls.__name__ for cls in CLASSES)
+    assert sorted(errors.__all__) == sorted([*(cls.__name__ for cls in CLASSES), "image_error"])
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -87,3 +87,14 @@ def test_only_one_machine_error_can_be_everywhere() -> None:
 def test_an_error_survives_copying() -> None:
     error = copy.copy(DamagedImageError("is damaged", path="a.png", remedy="mend it"))
     assert (error.message, error.path, error.remedy) == ("is damaged", "a.png", "mend it")
+
+
+def test_a_remembered_error_is_the_same_again() -> None:
+    error = errors.image_error("DamagedImageError", "is damaged", "mend it")
+    assert type(error) is DamagedImageError
+    assert (error.message, error.remedy) == ("is damaged", "mend it")
+
+
+@pytest.mark.parametrize("kind", ["NoSuchError", "DiskFullError", "TypeVar", "image_error", ""])
+def test_a_remembered_error_of_no_known_kind_is_an_image_error(kind: str) -> None:
+    assert type(errors.image_error(kind, "is damaged", "")) is ImageError

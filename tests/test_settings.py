@@ -197,3 +197,14 @@ def test_roots_side_by_side_work(tmp_path: Path, target: str) -> None:
 
 def test_a_source_that_will_come_may_be_missing(tmp_path: Path) -> None:
     check_roots(roots(tmp_path, "none", "b"), must_exist=False)
+
+
+def test_usual_folders_hold_where_nothing_else_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = (tmp_path / "out", tmp_path / "small")
+    settings = load_settings(tmp_path, usual_folders=usual)
+    assert (settings.source_dir, settings.target_dir) == usual
+    (tmp_path / "sdgen_config.json").write_text('{"output_dir": "made", "thumbnails": {"target_dir": "tiny"}}')
+    settings = load_settings(tmp_path, usual_folders=usual)
+    assert (settings.source_dir, settings.target_dir) == (tmp_path / "made", tmp_path / "tiny")
+    monkeypatch.setenv("SDGEN_THUMBNAILS_TARGET_DIR", "/by/environment")
+    assert load_settings(tmp_path, usual_folders=usual).target_dir == Path("/by/environment")

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from sdgen_thumbnail_plugin.daemon.process import find_watcher, identity_of
+from sdgen_thumbnail_plugin.daemon.process import find_watcher, identity_of, start_watcher
+from sdgen_thumbnail_plugin.settings import Settings
 from waiting import wait_for
 from watching import Project, png
 
@@ -195,6 +197,55 @@ def test_a_start_that_cannot_work_says_why(project: Project) -> None:
     assert failed.returncode == 2
     assert "thumbnails of thumbnails" in failed.stderr
     assert "Traceback" not in failed.stderr
+    assert not project.home.pid_file.exists()
+
+
+def test_a_hurried_start_returns_in_time_and_the_watcher_gets_there(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
+    settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
+    folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
+    started_s = time.monotonic()
+    # A hundredth of what the interpreter takes to start.
+    started = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001)
+    assert time.monotonic() - started_s < 1.5
+    assert not started.watching
+    assert started.watcher.watches(settings)
+    wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
+    assert pid_of(project) == started.watcher.pid
+    again = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=1.0)
+    assert again.already
+    assert again.watcher == started.watcher
+
+
+@pytest.fixture
+def old_watchdog(project: Project) -> Iterator[subprocess.Popen[bytes]]:
+    """What an earlier ``sdgen webui start`` left behind: the host's own watchdog, and its PID file."""
+    package = project.root / "old" / "sd_generator_watchdog"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "cli.py").write_text("import time\ntime.sleep(100)\n")
+    command = [sys.executable, "-m", "sd_generator_watchdog.cli", "thumbnail", "--source-dir", "results"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(package.parent)}) as process:
+        project.home.prepare()
+        project.home.pid_file.write_text(str(process.pid))
+        # Until it has become what its command line says.
+        wait_for(lambda: "sd_generator_watchdog.cli" in psutil.Process(process.pid).cmdline())
+        yield process
+        process.kill()
+
+
+def test_a_start_ends_the_hosts_old_watchdog(project: Project, old_watchdog: subprocess.Popen[bytes]) -> None:
+    assert run(project, "start").returncode == 0
+    assert old_watchdog.wait(5) == -signal.SIGTERM
+    assert pid_of(project) != old_watchdog.pid
+
+
+def test_a_stop_ends_the_hosts_old_watchdog(project: Project, old_watchdog: subprocess.Popen[bytes]) -> None:
+    stopped = run(project, "stop")
+    assert stopped.stdout == f"✓ Stopped the watcher (PID {old_watchdog.pid})\n"
+    assert old_watchdog.wait(5) == -signal.SIGTERM
     assert not project.home.pid_file.exists()
 
 
