@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdgen_thumbnail_plugin.errors import ImageError, SourceGoneError, ThumbnailError
+from sdgen_thumbnail_plugin.model import THUMBNAIL_SUFFIX
 from sdgen_thumbnail_plugin.sdgen.hookspecs import Project
 
 if TYPE_CHECKING:
@@ -141,10 +142,10 @@ class Generation:
     def _thumbnail_of(self, image: Path) -> Path | None:
         """Where an image's thumbnail belongs; None for an image outside the source folder, which has none."""
         settings = self._known_settings()
-        for root in (settings.source_dir, settings.source_dir.resolve()):
-            if root in image.parents:
-                return (settings.target_dir / image.relative_to(root)).with_suffix(".webp")
-        return None
+        root, folder = settings.source_dir.resolve(), image.parent.resolve()
+        if root != folder and root not in folder.parents:
+            return None
+        return (settings.target_dir / folder.relative_to(root) / image.name).with_suffix(THUMBNAIL_SUFFIX)
 
     def _known_settings(self) -> Settings:
         if self._settings is None:

@@ -95,6 +95,17 @@ def test_images_without_a_source_or_outside_of_it_are_nobodys_fault(project: Pro
     assert not outside.with_suffix(".webp").exists()
 
 
+def test_folders_reached_by_another_way_are_the_same(project: Project) -> None:
+    images = draw(project, 1)
+    (project.root / "link").symlink_to(project.results)
+    seen_by_host = HostProject(project.root, project.root / "prompts" / ".." / "link", project.thumbnails, {})
+    (project.root / "prompts").mkdir()
+    generation = Generation(seen_by_host)
+    generation.saved(images[0])
+    assert generation.finish(images) == Tally(1, 0, 0)
+    assert project.is_exact()
+
+
 def test_a_target_that_cannot_be_used_leaves_them_and_says_why(project: Project) -> None:
     images = draw(project, 2)
     project.thumbnails.write_text("in the way")
