@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "SOURCE_SUFFIX",
@@ -23,9 +24,9 @@ SOURCE_SUFFIX = ".png"
 THUMBNAIL_SUFFIX = ".webp"
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What a storage says of a file without opening it.
+class Stamp(NamedTuple):
+    """What a storage says of a file without opening it. A tuple, because a first audit makes one for every file: that
+    takes a third of the time of a frozen dataclass, and comparing them a fifth.
 
     Attributes:
         mtime_ns: modification time in nanoseconds since the epoch (``LastModified`` on object stores).

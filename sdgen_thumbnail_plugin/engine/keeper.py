@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.images import ImageKeeper
-from sdgen_thumbnail_plugin.engine.plan import is_fresh, nearly_equal, plan_directory, thumbnail_key
+from sdgen_thumbnail_plugin.engine.plan import all_exact, is_fresh, nearly_equal, plan_directory, thumbnail_key
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryView, look_at, parent_of, times_of
 from sdgen_thumbnail_plugin.errors import SourceChangedError, SourceGoneError
@@ -102,14 +102,20 @@ class Keeper(ImageKeeper):
         """Looks at a directory and plans; changes nothing. Raises ``MachineError``."""
         view = look_at(self.source, self.target, directory)
         record = self.catalog.record(directory)
-        near = any(nearly_equal(stamp, view.thumbnails.get(thumbnail_key(key))) for key, stamp in view.sources.items())
+        exact = self.target.keeps_times and all_exact(view.sources, view.thumbnails)
+        near = not exact and any(
+            nearly_equal(stamp, view.thumbnails.get(thumbnail_key(key))) for key, stamp in view.sources.items()
+        )
         agrees = self._is_of_today(view, near) if record is None or record.recipe is None else None
+        rules = self._rules(record, near, agrees)
+        if exact and rules.same_recipe and not view.temporaries:
+            return DirectorySurvey(view, (), 0)
         failures = self.catalog.failures_in(view.sources)
         actions = plan_directory(
             view.sources,
             view.thumbnails,
             failures,
-            rules=self._rules(record, near, agrees),
+            rules=rules,
             temporaries=view.temporaries,
             remade=frozenset(self._remade.get(directory, ())),
         )

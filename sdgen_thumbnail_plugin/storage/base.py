@@ -47,11 +47,11 @@ class Session:
 
     Attributes:
         name: its name, which is also its directory key.
-        mtime_ns: its modification time, in nanoseconds since the epoch.
+        began: when it began, ``YYYYMMDDHHMMSS`` in local time: as its name says, else by its modification time.
     """
 
     name: str
-    mtime_ns: int
+    began: str
 
 
 class ImageStorage(Protocol):

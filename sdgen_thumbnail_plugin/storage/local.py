@@ -151,24 +151,29 @@ class LocalImageStorage:
         directories: list[str] = []
         temporaries: list[str] = []
         prefix = f"{directory}/" if directory else ""
-        is_source = self._suffix == SOURCE_SUFFIX
+        suffix, start = self._suffix, -len(self._suffix)
+        is_source = suffix == SOURCE_SUFFIX
+        is_regular = stat.S_ISREG
         try:
+            # Hot: a first audit comes by here for every file there is.
             with self._folder(directory) as folder, os.scandir(folder) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name.startswith("."):
+                    if name[0] == ".":
                         if _TEMPORARY.match(name):
                             temporaries.append(prefix + name)
                     elif entry.is_dir(follow_symlinks=False):
                         directories.append(prefix + name)
-                    elif is_image_name(name, self._suffix):
-                        with contextlib.suppress(FileNotFoundError):
+                    elif name[start:].lower() == suffix:  # is_image_name, without the call
+                        try:
                             status = entry.stat(follow_symlinks=False)
-                            if stat.S_ISREG(status.st_mode):
-                                images[prefix + name] = Stamp(status.st_mtime_ns, status.st_size)
-                            elif not is_source:
-                                # A link or a device in a thumbnail's place is no thumbnail, but it has to go.
-                                images[prefix + name] = Stamp(status.st_mtime_ns, 0)
+                        except FileNotFoundError:
+                            continue
+                        if is_regular(status.st_mode):
+                            images[prefix + name] = Stamp(status.st_mtime_ns, status.st_size)
+                        elif not is_source:
+                            # A link or a device in a thumbnail's place is no thumbnail, but it has to go.
+                            images[prefix + name] = Stamp(status.st_mtime_ns, 0)
         except SourceGoneError:
             return DirectoryListing()
         except OSError as error:
@@ -436,9 +441,10 @@ class LocalSessionStorage:
 
     def list_sessions(self) -> list[Session]:
         names = self._images.list_directory("").directories
-        mtimes = self._images.directory_mtimes(names)
-        sessions = [Session(name, mtime_ns) for name, mtime_ns in mtimes.items() if mtime_ns is not None]
-        return sorted(sessions, key=_newest_first, reverse=True)
+        # Only sessions that do not name their time are asked for it.
+        mtimes = self._images.directory_mtimes(name for name in names if not _SESSION_TIME.match(name))
+        sessions = [Session(name, _time_of(name, mtimes.get(name))) for name in names]
+        return sorted(sessions, key=lambda session: (session.began, session.name), reverse=True)
 
     def session_exists(self, session: str) -> bool:
         return bool(session) and self._images.directory_mtimes([session])[session] is not None
@@ -458,11 +464,11 @@ class LocalSessionStorage:
         return manifest if isinstance(manifest, dict) else None
 
 
-def _newest_first(session: Session) -> tuple[str, str]:
+def _time_of(session: str, mtime_ns: int | None) -> str:
     """The time stamp in the name, ``YYYYMMDDHHMMSS``; where it has none, its mtime written the same way."""
     import time
 
-    match = _SESSION_TIME.match(session.name)
+    match = _SESSION_TIME.match(session)
     if match:
-        return match.group(1) + match.group(2), session.name
-    return time.strftime("%Y%m%d%H%M%S", time.localtime(session.mtime_ns / 1e9)), session.name
+        return match.group(1) + match.group(2)
+    return time.strftime("%Y%m%d%H%M%S", time.localtime((mtime_ns or 0) / 1e9))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sdgen_thumbnail_plugin.engine.plan import (
     Rules,
+    all_exact,
     holds_back,
     is_fresh,
     plan_directory,
@@ -65,7 +66,7 @@ def test_after_a_plan_was_carried_out_there_is_nothing_left_to_plan(
                 thumbnails.pop(thumbnail_key(action.key), None)
         elif action.kind is ActionKind.ADOPT:
             wanted = thumbnail_key(action.key)
-            thumbnails[wanted] = replace(thumbnails[wanted], mtime_ns=sources[action.key].mtime_ns)
+            thumbnails[wanted] = thumbnails[wanted]._replace(mtime_ns=sources[action.key].mtime_ns)
         elif action.kind is ActionKind.REFUSE:
             failures[action.key] = failure_of(action.key, sources[action.key])
         elif action.kind is ActionKind.DELETE:
@@ -74,6 +75,21 @@ def test_after_a_plan_was_carried_out_there_is_nothing_left_to_plan(
             temporaries.remove(action.key)
     settled = replace(rules, adopting=False, same_recipe=True)
     assert plan_directory(sources, thumbnails, failures, rules=settled, temporaries=temporaries) == ()
+
+
+@given(st.data(), sources_of, st.booleans(), rules_of)
+def test_where_all_is_exact_there_is_nothing_to_plan(
+    data: st.DataObject, sources: dict[str, Stamp], mirrored: bool, rules: Rules
+) -> None:
+    thumbnails = data.draw(thumbnails_of)
+    if mirrored:  # else the two hardly ever agree
+        thumbnails = {thumbnail_key(key): Stamp(stamp.mtime_ns, 1) for key, stamp in sources.items()}
+    exact = all_exact(sources, thumbnails)
+    lower_case = all(key.endswith(".png") for key in sources)
+    assert exact or not (mirrored and lower_case)
+    if exact:
+        settled = replace(rules, same_recipe=True)
+        assert plan_directory(sources, thumbnails, data.draw(failures_of(sources)), rules=settled) == ()
 
 
 @given(st.data(), sources_of, thumbnails_of, rules_of)

@@ -506,7 +506,9 @@ def test_sessions_are_listed_newest_first_by_their_names_then_by_their_times(sou
         "without-a-time",
         "20251109_080000-a",
     ]
-    assert sessions[0].mtime_ns == 1_000_000_000
+    assert [session.began for session in sessions] == [
+        "20251111080000", "20251111080000", "20251110120000", "20251109080000",
+    ]  # fmt: skip
 
 
 def test_a_linked_session_is_no_session(source: LocalImageStorage, tmp_path: Path) -> None:
