@@ -48,7 +48,6 @@ STOP_TIMEOUT_S = 5.0
 _HURRIED_STOP_S = 1.0  # for the watcher of other folders, where ``sdgen webui start`` waits for us
 
 _MODULE = "sdgen_thumbnail_plugin"
-_spawned: list[subprocess.Popen[bytes]] = []  # kept: they are to outlive us, and Popen's finalizer complains of that
 _OLD_MODULE = "sd_generator_watchdog.cli"  # what the host runs as its thumbnail watchdog
 
 
@@ -228,6 +227,7 @@ def start_watcher(
     if answer.get("watching"):
         found = find_watcher(home)
         if found is not None:
+            _let_go(process)
             return Started(found, replaced=replaced)
     if answer.get("already"):  # another start was faster
         found = _wait_for_watcher(home, deadline_s)
@@ -236,6 +236,7 @@ def start_watcher(
     if answer.get("late") and hurried:
         identity = identity_of(process.pid)
         if identity is not None:
+            _let_go(process)
             folders = (os.path.realpath(settings.source_dir), os.path.realpath(settings.target_dir))
             return Started(RunningWatcher(process.pid, identity, *folders), replaced=replaced, watching=False)
     if process.poll() is None:
@@ -247,6 +248,11 @@ def start_watcher(
     lines = [] if answer.get("error") else last_lines(home.log_file, 5)
     text = f"the watcher did not start: {reason}" + "".join(f"\n  | {line}" for line in lines)
     raise StartFailedError(text, remedy=str(answer.get("remedy")) if answer.get("remedy") else None)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """It is to outlive us; Popen's finalizer would complain of a process that nobody waited for."""
+    process.returncode = 0
 
 
 def _wait_for_watcher(home: Home, deadline_s: float) -> RunningWatcher | None:
@@ -279,7 +285,6 @@ def _spawn(
                 pass_fds=(writing,),
                 start_new_session=True,
             )
-        _spawned.append(process)
     except BaseException:
         os.close(reading)
         raise

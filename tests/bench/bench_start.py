@@ -1,0 +1,116 @@
+"""Starting over a project in which everything is complete, and the first audit of one that no catalog knows.
+
+    python bench_start.py [SESSIONS IMAGES_PER_SESSION]
+
+By default 1,090 sessions of 63 images; 10000 100 makes 1,000,000 images (9 GB, 80 s to draw). Each line is one thing
+against another on the same tree, run in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sdgen_thumbnail_plugin.engine.catalog import Catalog
+from sdgen_thumbnail_plugin.engine.catchup import CatchUp
+from sdgen_thumbnail_plugin.engine.execute import Workers
+from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.model import Recipe
+from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from trees import make_tree
+
+ROUNDS = 5
+
+
+def obvious_walk(root: Path) -> None:
+    """What one writes first, and today's host does: ``iterdir``, ``is_file``, suffix, in both trees."""
+    for session in (root / "results").iterdir():
+        if session.is_dir():
+            wanted = [path.stem for path in session.iterdir() if path.is_file() and path.suffix == ".png"]
+            thumbnails = root / "thumbnails" / session.name
+            there = {path.stem for path in thumbnails.iterdir() if path.is_file() and path.suffix == ".webp"}
+            assert there.issuperset(wanted)
+
+
+def list_all_names(root: Path) -> None:
+    for base in ("results", "thumbnails"):
+        for session in os.scandir(root / base):
+            for _ in os.scandir(session.path):
+                pass
+
+
+def list_and_stat_all(root: Path) -> None:
+    for base in ("results", "thumbnails"):
+        for session in os.scandir(root / base):
+            for entry in os.scandir(session.path):
+                entry.stat(follow_symlinks=False)
+
+
+def stat_directories(root: Path) -> None:
+    for session in os.listdir(root / "results"):
+        for base in ("results", "thumbnails"):
+            os.stat(f"{root}/{base}/{session}")
+
+
+class Engine:
+    """The engine over the tree, with a catalog beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file = root / "catalog.sqlite3"
+        self._source = LocalImageStorage(root / "results")
+        self._target = LocalImageStorage(root / "thumbnails", ".webp")
+
+    def catch_up(self, *, forgotten: bool = False) -> None:
+        """What happens at a start: smart catch-up, then the audit."""
+        if forgotten:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._file}{suffix}").unlink(missing_ok=True)
+        with Catalog(self._file) as catalog:
+            keeper = Keeper(self._source, self._target, catalog, recipe=Recipe(), max_pixels=10**8)
+            workers = Workers(keeper, count=1, budget_pixels=10**7)
+            catch_up = CatchUp(keeper, workers, LocalSessionStorage(self._source))
+            assert catch_up.smart().created == 0
+            assert catch_up.audit().created == 0
+            workers.close()
+
+
+def compare(title: str, ours: Callable[[], None], other: Callable[[], None], rounds: int = ROUNDS) -> None:
+    """Prints the ratio of the medians of two things, run in turn."""
+    times_s: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for work, measured_s in zip((ours, other), times_s, strict=True):
+            started_s = time.perf_counter()
+            work()
+            measured_s.append(time.perf_counter() - started_s)
+    ours_ms, other_ms = (statistics.median(measured_s) * 1e3 for measured_s in times_s)
+    print(f"{title:58} {ours_ms:9.1f} ms : {other_ms:9.1f} ms = {ours_ms / other_ms:7.3f}", flush=True)
+
+
+def main() -> None:
+    sessions, images = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (1090, 63)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
+        root = Path(name)
+        make_tree(root, sessions, images)
+        engine = Engine(root)
+        engine.catch_up()
+        print(f"{sessions:,} sessions, {sessions * images:,} images, everything complete")
+        compare("start : stat of every directory", engine.catch_up, lambda: stat_directories(root))
+        compare("start : listing all names", engine.catch_up, lambda: list_all_names(root))
+        compare("start : the obvious walk", engine.catch_up, lambda: obvious_walk(root), 3)
+        compare(
+            "first audit, no catalog : listing and stat of all files",
+            lambda: engine.catch_up(forgotten=True), lambda: list_and_stat_all(root),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

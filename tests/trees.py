@@ -1,0 +1,38 @@
+"""Projects of many sessions, complete: every image has its fresh thumbnail."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from PIL import Image
+
+LONG_AGO_S = 1_762_000_000
+
+
+def _drawn(size: tuple[int, int], form: str) -> bytes:
+    with io.BytesIO() as file:
+        Image.new("RGB", size).save(file, form)
+        return file.getvalue()
+
+
+def make_tree(root: Path, sessions: int, images: int) -> None:
+    """Makes ``results`` and ``thumbnails`` with so many sessions of so many images each.
+
+    The images are 64 by 96 pixels: nothing here decodes them.
+    """
+    kinds = (("results", "png", _drawn((64, 96), "PNG")), ("thumbnails", "webp", _drawn((160, 240), "WEBP")))
+    for number in range(sessions):
+        name = f"2025{number // 2500 + 1:02}{number // 100 % 25 + 1:02}_{number % 100:02}0000-session"
+        for base, suffix, content in kinds:
+            folder = root / base / name
+            folder.mkdir(parents=True)
+            for image in range(images):
+                path = f"{folder}/image_{image:04}.{suffix}"
+                with open(path, "wb", buffering=0) as file:
+                    file.write(content)
+                os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+            os.utime(folder, (LONG_AGO_S, LONG_AGO_S))
+    for base, _, _ in kinds:
+        os.utime(root / base, (LONG_AGO_S, LONG_AGO_S))
