@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sdgen_thumbnail_plugin.engine.scan import DirectoryTimes
 from sdgen_thumbnail_plugin.model import Failure
@@ -15,9 +14,8 @@ __all__ = ["BriefRecords", "DirectoryRecord", "Records"]
 _BRIEF_LIMIT = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryRecord:
-    """What is remembered of one directory.
+class DirectoryRecord(NamedTuple):
+    """What is remembered of one directory. A tuple, because a start reads one for every directory there is.
 
     Attributes:
         times: the modification times under which it was found complete; None while it has to be looked at.

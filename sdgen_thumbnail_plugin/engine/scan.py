@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sdgen_thumbnail_plugin.model import Stamp
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
@@ -16,9 +17,11 @@ SETTLING_NS = 2_000_000_000
 kernels, NFS caches): it is looked at again, and not yet written down as complete."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryTimes:
-    """The modification times of a directory and of its twin in the target, in nanoseconds; None where it is missing."""
+class DirectoryTimes(NamedTuple):
+    """The modification times of a directory and of its twin in the target, in nanoseconds; None where it is missing.
+
+    A tuple, because every start and every tick makes and compares one for every directory.
+    """
 
     source_ns: int | None
     target_ns: int | None
@@ -64,7 +67,7 @@ def times_of(source: ImageStorage, target: ImageStorage, directories: Collection
     """Both modification times of every directory: two cheap calls each, nothing is listed."""
     ours = source.directory_mtimes(directories)
     theirs = target.directory_mtimes(directories)
-    return {directory: DirectoryTimes(ours[directory], theirs[directory]) for directory in directories}
+    return dict(zip(ours, map(DirectoryTimes, ours.values(), theirs.values()), strict=True))
 
 
 def look_at(source: ImageStorage, target: ImageStorage, directory: str) -> DirectoryView:

@@ -441,9 +441,12 @@ class LocalSessionStorage:
 
     def list_sessions(self) -> list[Session]:
         names = self._images.list_directory("").directories
+        named = {name: _SESSION_TIME.match(name) for name in names}
         # Only sessions that do not name their time are asked for it.
-        mtimes = self._images.directory_mtimes(name for name in names if not _SESSION_TIME.match(name))
-        sessions = [Session(name, _time_of(name, mtimes.get(name))) for name in names]
+        mtimes = self._images.directory_mtimes(name for name, match in named.items() if match is None)
+        sessions = [
+            Session(name, match[1] + match[2] if match else _written(mtimes[name])) for name, match in named.items()
+        ]
         return sorted(sessions, key=lambda session: (session.began, session.name), reverse=True)
 
     def session_exists(self, session: str) -> bool:
@@ -464,11 +467,8 @@ class LocalSessionStorage:
         return manifest if isinstance(manifest, dict) else None
 
 
-def _time_of(session: str, mtime_ns: int | None) -> str:
-    """The time stamp in the name, ``YYYYMMDDHHMMSS``; where it has none, its mtime written the same way."""
+def _written(mtime_ns: int | None) -> str:
+    """A modification time as sessions write theirs: ``YYYYMMDDHHMMSS`` in local time."""
     import time
 
-    match = _SESSION_TIME.match(session)
-    if match:
-        return match.group(1) + match.group(2)
     return time.strftime("%Y%m%d%H%M%S", time.localtime((mtime_ns or 0) / 1e9))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,10 +185,10 @@ def test_what_could_not_be_written_is_kept_for_the_next_try(path: Path) -> None:
                 catalog.flush()
             assert str(path) in str(caught.value)
             other.execute("ROLLBACK")
-        catalog.put("t", replace(RECORD, images=9))
+        catalog.put("t", RECORD._replace(images=9))
         catalog.flush()
         with Catalog(path) as reader:
-            assert reader.records() == {"s": RECORD, "t": replace(RECORD, images=9)}
+            assert reader.records() == {"s": RECORD, "t": RECORD._replace(images=9)}
             assert list(reader.failures()) == ["s/a.png"]
 
 
