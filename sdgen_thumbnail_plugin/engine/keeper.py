@@ -6,7 +6,7 @@ from any thread, as often as one likes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
@@ -106,7 +106,7 @@ class Keeper(ImageKeeper):
         near = not exact and any(
             nearly_equal(stamp, view.thumbnails.get(thumbnail_key(key))) for key, stamp in view.sources.items()
         )
-        agrees = self._is_of_today(view, near) if record is None or record.recipe is None else None
+        agrees = self._is_of_today(view, near, exact) if record is None or record.recipe is None else None
         rules = self._rules(record, near, agrees)
         if exact and rules.same_recipe and not view.temporaries:
             return DirectorySurvey(view, (), 0)
@@ -224,13 +224,13 @@ class Keeper(ImageKeeper):
     def _agrees_by_other_means(self, directory: str) -> bool | None:
         return False if directory in self._outdated else None
 
-    def _is_of_today(self, view: DirectoryView, near: bool) -> bool | None:
+    def _is_of_today(self, view: DirectoryView, near: bool, exact: bool) -> bool | None:
         """What samples say of a directory's settings; once they said no, it stays so until all of it was made anew."""
-        if view.directory not in self._outdated and self._samples_agree(view, near) is False:
+        if view.directory not in self._outdated and self._samples_agree(view, near, exact) is False:
             self._outdated.add(view.directory)
         return False if view.directory in self._outdated else None
 
-    def _samples_agree(self, view: DirectoryView, near: bool) -> bool | None:
+    def _samples_agree(self, view: DirectoryView, near: bool, exact: bool) -> bool | None:
         """Whether thumbnails of a directory that nothing is known of have today's height; None where none can tell.
 
         So even a lost catalog and changed settings together leave no thumbnails of the wrong height. The first and the
@@ -239,11 +239,13 @@ class Keeper(ImageKeeper):
         from sdgen_thumbnail_plugin.imaging import WEBP_HEADER_BYTES, read_webp_size
 
         trusting = self._rules(None, near)
-        fresh = [
-            key
-            for key in view.sources
-            if is_fresh(view.sources[key], view.thumbnails.get(thumbnail_key(key)), trusting)
-        ]
+        fresh: Collection[str] = view.sources
+        if not exact:
+            fresh = [
+                key
+                for key in view.sources
+                if is_fresh(view.sources[key], view.thumbnails.get(thumbnail_key(key)), trusting)
+            ]
         if not fresh:
             return None
         for key in {min(fresh), max(fresh)}:
