@@ -167,7 +167,8 @@ class Bridge:
         if self._run is None:  # written by something else than generate
             self._run = _Run(project_here())
         path = Path.cwd() / image
-        self._run.session_dir = path.parent
+        if self._run.session_dir is None:
+            self._run.session_dir = path.parent
         self._run.images.setdefault(path)
         self.plugins.image_saved(self._run.project, path.parent, path)
 

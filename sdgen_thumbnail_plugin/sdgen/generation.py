@@ -64,6 +64,10 @@ class Generation:
         self._threads: list[threading.Thread] = []
         self._finished = False
 
+    def is_over_for(self, image: Path) -> bool:
+        """Whether an image belongs to another generation, because this one has ended without it."""
+        return self._finished and image not in self._pending
+
     def saved(self, image: Path) -> None:
         """An image was written, or written again. Returns at once; after ``finish`` (an annotator may be late, and the
         process about to end) only when its thumbnail is made."""

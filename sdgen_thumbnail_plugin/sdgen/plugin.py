@@ -85,7 +85,7 @@ def sdgen_webui_stop(project: Project) -> None:  # noqa: ARG001 - one watcher pe
 @hookimpl
 def sdgen_image_saved(project: Project, image: Path) -> None:
     global _generation
-    if _generation is None:
+    if _generation is None or _generation.is_over_for(image):
         from sdgen_thumbnail_plugin.sdgen.generation import Generation
 
         _generation = Generation(project)

@@ -107,6 +107,15 @@ def test_a_generate_ends_with_one_line_about_its_thumbnails(
     assert project.is_exact()
 
 
+def test_a_second_generate_of_one_process_is_another(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        image = project.image(f"{SESSION}/{number}.png")
+        plugin.sdgen_image_saved(host_view(project), image)
+        plugin.sdgen_generate_finished([image])
+        plugin.sdgen_image_saved(host_view(project), image)  # a late annotator is part of the old one
+    assert capsys.readouterr().out == "🖼 1 thumbnail ready\n" * 2
+
+
 def test_a_generate_without_images_says_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     plugin.sdgen_generate_finished([])
     assert capsys.readouterr().out == ""
