@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -209,31 +210,73 @@ def test_a_hurried_start_returns_in_time_and_the_watcher_gets_there(
     started_s = time.monotonic()
     # A hundredth of what the interpreter takes to start.
     started = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001)
-    assert time.monotonic() - started_s < 1.5
-    assert not started.watching
-    assert started.watcher.watches(settings)
-    wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
-    assert pid_of(project) == started.watcher.pid
-    again = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=1.0)
-    assert again.already
-    assert again.watcher == started.watcher
+    took_s = time.monotonic() - started_s
+    with ended_at_the_latest_now(project, started.watcher.pid):
+        assert took_s < 1.5
+        assert not started.watching
+        assert started.watcher.watches(settings)
+        wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
+        assert pid_of(project) == started.watcher.pid
+        again = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=1.0)
+        assert again.already
+        assert again.watcher == started.watcher
+
+
+@contextlib.contextmanager
+def ended_at_the_latest_now(project: Project, *pids: int) -> Iterator[None]:
+    """However the test ends: a watcher that is still on its way is not found by a stop."""
+    try:
+        yield
+    finally:
+        run(project, "stop")
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def test_hurried_starts_one_after_the_other_leave_one_watcher(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
+    settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
+    folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
+    pids = [
+        start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001).watcher.pid
+        for _ in range(3)
+    ]
+    with ended_at_the_latest_now(project, *pids):
+        wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
+        wait_for(lambda: [pid for pid in pids if identity_of(pid)] == [pid_of(project)])
+
+
+@contextlib.contextmanager
+def named_in_the_pid_file(project: Project, *arguments: str, code: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the host's, or of anybody; it runs the given code first."""
+    package = project.root / "old" / "sd_generator_watchdog"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "cli.py").write_text(f"{code}\nimport time\nprint('up', flush=True)\ntime.sleep(100)\n")
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+    with subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            project.home.prepare()
+            project.home.pid_file.write_text(str(process.pid))
+            yield process
+        finally:
+            process.kill()
+
+
+OLD = ("-m", "sd_generator_watchdog.cli", "thumbnail", "--source-dir", "results")
 
 
 @pytest.fixture
 def old_watchdog(project: Project) -> Iterator[subprocess.Popen[bytes]]:
     """What an earlier ``sdgen webui start`` left behind: the host's own watchdog, and its PID file."""
-    package = project.root / "old" / "sd_generator_watchdog"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "cli.py").write_text("import time\ntime.sleep(100)\n")
-    command = [sys.executable, "-m", "sd_generator_watchdog.cli", "thumbnail", "--source-dir", "results"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(package.parent)}) as process:
-        project.home.prepare()
-        project.home.pid_file.write_text(str(process.pid))
-        # Until it has become what its command line says.
-        wait_for(lambda: "sd_generator_watchdog.cli" in psutil.Process(process.pid).cmdline())
+    with named_in_the_pid_file(project, *OLD) as process:
         yield process
-        process.kill()
 
 
 def test_a_start_ends_the_hosts_old_watchdog(project: Project, old_watchdog: subprocess.Popen[bytes]) -> None:
@@ -249,7 +292,52 @@ def test_a_stop_ends_the_hosts_old_watchdog(project: Project, old_watchdog: subp
     assert not project.home.pid_file.exists()
 
 
+def test_an_old_watchdog_that_will_not_end_is_killed_by_a_hurried_start(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
+    settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
+    folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
+    stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    with named_in_the_pid_file(project, *OLD, code=stubborn) as old:
+        started_s = time.monotonic()
+        started = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001)
+        took_s = time.monotonic() - started_s
+        with ended_at_the_latest_now(project, started.watcher.pid):
+            assert old.wait(5) == -signal.SIGKILL
+            assert took_s < 3, "the host waits for us"
+            wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
+            assert pid_of(project) == started.watcher.pid
+
+
+SLEEPS = "import time; print('up', flush=True); time.sleep(100)"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-m", "sd_generator_watchdog.cli", "sessions", "--db-path", "x"),  # the host's other watchdog
+        ("-c", SLEEPS, "thumbnail"),
+        ("-c", SLEEPS, "not-sd_generator_watchdog.cli", "thumbnail"),
+    ],
+)
+@pytest.mark.parametrize("command", ["start", "stop"])
+def test_an_innocent_process_that_has_the_old_watchdogs_number_survives(
+    project: Project, command: str, arguments: tuple[str, ...]
+) -> None:
+    with named_in_the_pid_file(project, *arguments) as innocent:
+        assert run(project, command).returncode == (0 if command == "start" else 3)
+        assert innocent.poll() is None
+        if command == "start":
+            assert pid_of(project) != innocent.pid
+        else:
+            assert not project.home.pid_file.exists()
+
+
 def test_a_process_is_known_by_its_start() -> None:
     assert identity_of(os.getpid()) == identity_of(os.getpid())
-    assert identity_of(os.getpid()) != identity_of(os.getppid())
+    # A child of now: pytest and its parent may have begun in the same hundredth of a second.
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as later:
+        assert identity_of(later.pid) not in (None, identity_of(os.getpid()))
+    assert identity_of(later.pid) is None
     assert identity_of(2**22 + 1) is None

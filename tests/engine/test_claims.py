@@ -23,6 +23,29 @@ with Claims(Path(sys.argv[1])).claiming(sys.argv[2]):
     sys.stdin.read()
 """
 
+ASK = """
+import sys, time
+from pathlib import Path
+from sdgen_thumbnail_plugin.engine.claims import Claims
+started_s = time.monotonic()
+with Claims(Path(sys.argv[1])).claiming(sys.argv[2], patience_s=float(sys.argv[3])):
+    print(time.monotonic() - started_s)
+"""
+
+COUNT = """
+import sys, time
+from pathlib import Path
+from sdgen_thumbnail_plugin.engine.claims import Claims
+number = Path(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(30):
+    with Claims(Path(sys.argv[1])).claiming("a"):
+        found = int(number.read_text())
+        time.sleep(0.001)
+        number.write_text(str(found + 1))
+"""
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -45,6 +68,12 @@ def waited_s(file: Path | None, address: str, patience_s: float) -> float:
         return time.monotonic() - started_s
 
 
+def elsewhere_waited_s(file: Path, address: str, patience_s: float) -> float:
+    """How long a process of its own waits for a claim."""
+    command = [sys.executable, "-c", ASK, str(file), address, str(patience_s)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_threads_take_turns(file: Path, shared: bool) -> None:
     inside: list[int] = []
@@ -52,9 +81,10 @@ def test_threads_take_turns(file: Path, shared: bool) -> None:
 
     def work() -> None:
         nonlocal most
-        for _ in range(20):
+        for _ in range(10):
             with Claims(file if shared else None).claiming("a"):
                 inside.append(1)
+                time.sleep(0.001)  # for the others to come in, if they could
                 most = max(most, len(inside))
                 inside.pop()
 
@@ -64,6 +94,41 @@ def test_threads_take_turns(file: Path, shared: bool) -> None:
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def test_processes_take_turns(file: Path, tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    command = [sys.executable, "-c", COUNT, str(file), str(number)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+    assert number.read_text() == "90"
+
+
+def test_claims_of_different_thumbnails_are_held_at_once(file: Path) -> None:
+    inside = threading.Barrier(4)
+    together: list[str] = []
+
+    def work(address: str) -> None:
+        with Claims(file).claiming(address):
+            inside.wait(5)
+            together.append(address)
+
+    threads = [threading.Thread(target=work, args=(address,)) for address in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(together) == ["a", "b", "c", "d"]
 
 
 def test_another_process_is_waited_for_until_it_lets_go(file: Path) -> None:
@@ -106,13 +171,9 @@ def test_letting_go_of_one_claim_keeps_the_others(file: Path) -> None:
     with Claims(file).claiming("a"):
         with Claims(file).claiming("b"):
             pass
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(file), "a"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1)
-    assert process.communicate(timeout=10)[0] == "held\n"
+        assert elsewhere_waited_s(file, "b", 5) < 1
+        assert 0.2 <= elsewhere_waited_s(file, "a", 0.2) < 5
+    assert elsewhere_waited_s(file, "a", 5) < 1
 
 
 def test_a_home_that_cannot_be_written_costs_nothing_but_claims_across_processes(tmp_path: Path) -> None:
@@ -124,20 +185,37 @@ def test_an_error_inside_lets_go(file: Path) -> None:
     with pytest.raises(RuntimeError), Claims(file).claiming("a"):
         raise RuntimeError
     assert waited_s(file, "a", 5) < 1
+    assert elsewhere_waited_s(file, "a", 5) < 1
 
 
-def test_a_forked_child_begins_without_claims(file: Path) -> None:
+def exit_code_of(child: int) -> int:
+    """How a forked child ended, as soon as it has."""
+    ended: list[int] = []
+
+    def is_over() -> bool:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        ended.extend([os.waitstatus_to_exitcode(status)] if pid else [])
+        return bool(pid)
+
+    wait_for(is_over)
+    return ended[0]
+
+
+def test_a_forked_child_waits_for_its_parent_and_leaves_it_its_claims(file: Path) -> None:
     with Claims(file).claiming("a"):
         child = os.fork()
         if child == 0:
-            # Not held by this process's own book-keeping, but by the parent: so the patience ends it.
-            os._exit(0 if 0.05 <= waited_s(file, "a", 0.05) < 5 else 1)
-        ended: list[int] = []
+            os._exit(0 if 0.1 <= waited_s(file, "a", 0.1) < 5 else 1)
+        assert exit_code_of(child) == 0
+        assert 0.2 <= elsewhere_waited_s(file, "a", 0.2) < 5
 
-        def is_over() -> bool:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            ended.extend([status] if pid else [])
-            return bool(pid)
 
-        wait_for(is_over)
-    assert ended == [0]
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_forked_child_does_not_take_its_parents_claims_for_its_own(file: Path, shared: bool) -> None:
+    place = file if shared else None
+    with Claims(place).claiming("a"):
+        child = os.fork()
+        if child == 0:
+            # The parent lets go at once. What was copied from it would be held for ever.
+            os._exit(0 if waited_s(place, "a", 5) < 4 else 1)
+    assert exit_code_of(child) == 0

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 import sdgen_thumbnail_plugin
 from engines import just_now
-from sdgen_thumbnail_plugin import generate_thumbnail, generate_thumbnail_sync
+from sdgen_thumbnail_plugin import generate_thumbnail, generate_thumbnail_sync, imaging
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.images import ImageKeeper, Room
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
@@ -31,11 +32,15 @@ from sdgen_thumbnail_plugin.errors import (
     SettingsError,
     SourceGoneError,
     ThumbnailError,
+    TooManyPixelsError,
     TruncatedImageError,
     UnusableNameError,
 )
 from sdgen_thumbnail_plugin.home import find_home
-from watching import Project, png
+from sdgen_thumbnail_plugin.model import Failure, Recipe, Stamp
+from sdgen_thumbnail_plugin.version import __version__
+from waiting import wait_for
+from watching import Project, png, watching
 
 NAME = "20261101_120000-s/a.png"
 
@@ -98,8 +103,8 @@ def test_a_missing_thumbnail_is_made_by_all_the_rules(project: Project) -> None:
 
 def test_a_fresh_thumbnail_is_left_alone_and_a_stale_one_made_anew(project: Project, builds: list[str]) -> None:
     project.image(NAME)
-    ask(project)
-    ask(project)
+    first = ask(project).stat()
+    assert ask(project).stat() == first
     assert len(builds) == 1
     (project.results / NAME).write_bytes(png((64, 64)))
     ask(project)
@@ -115,6 +120,62 @@ def test_a_hundred_threads_cause_one_build(project: Project, builds: list[str]) 
     assert from_threads(100, lambda: ask(project)) == [project.thumbnail(NAME)] * 100
     assert len(builds) == 1
     assert project.is_exact()
+
+
+def test_beside_a_running_watcher_there_is_one_build_of_each_image(
+    project: Project, builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
+    names = [f"20261101_120000-s/{number}.png" for number in range(8)]
+    project.image("20261101_120000-s/first.png")
+    with watching(project):
+        for name in names:
+            project.image(name)
+            assert from_threads(3, lambda name=name: ask(project, name)) == [project.thumbnail(name)] * 3  # type: ignore[misc]
+        wait_for(project.is_exact)
+    assert sorted(builds) == [*names, "20261101_120000-s/first.png"]
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Lets builds take a while; how many were at work at once, each time one began."""
+    at_once: list[int] = []
+    inside: set[int] = set()
+    make = imaging.make_thumbnail
+
+    def slow(data: bytes, recipe: Recipe, *, max_pixels: int) -> bytes:
+        inside.add(threading.get_ident())
+        at_once.append(len(inside))
+        time.sleep(0.02)  # for others to come in, if they could
+        at_once.append(len(inside))
+        inside.discard(threading.get_ident())
+        return make(data, recipe, max_pixels=max_pixels)
+
+    monkeypatch.setattr(imaging, "make_thumbnail", slow)
+    yield at_once
+    assert inside == set()
+
+
+def ask_for_many(project: Project, count: int) -> list[object]:
+    """Asks for so many different thumbnails at once."""
+    names = [f"20261101_120000-s/{number}.png" for number in range(count)]
+    for name in names:
+        project.image(name)
+    left = list(names)
+    return from_threads(count, lambda: ask(project, left.pop()))
+
+
+def test_no_more_builds_at_once_than_processors(project: Project, slowly: list[int]) -> None:
+    ask_for_many(project, (os.cpu_count() or 1) + 4)
+    assert project.is_exact()
+    assert max(slowly) <= (os.cpu_count() or 1)
+
+
+def test_builds_wait_for_room_in_memory(project: Project, slowly: list[int]) -> None:
+    (project.root / "sdgen_config.json").write_text(json.dumps({"thumbnails": {"memory_pixels": 48 * 64}}))
+    ask_for_many(project, 6)
+    assert project.is_exact()
+    assert max(slowly) == 1
 
 
 ASKER = """
@@ -171,9 +232,7 @@ def test_a_failure_is_shared_and_not_tried_again_before_the_file_changes(project
     assert project.is_exact()
 
 
-def test_a_failure_that_the_watcher_knows_is_not_tried_and_ours_reaches_the_catalog(
-    project: Project, builds: list[str]
-) -> None:
+def test_a_failure_reaches_the_watchers_catalog(project: Project) -> None:
     project.image(NAME).write_text("no image")
     with catalog_of(project):
         pass
@@ -181,9 +240,37 @@ def test_a_failure_that_the_watcher_knows_is_not_tried_and_ours_reaches_the_cata
         ask(project)
     with catalog_of(project) as catalog:
         assert list(catalog.failures()) == [NAME]
-    with pytest.raises(NotAnImageError):
+
+
+def let_the_watcher_know_a_failure(project: Project, version: str) -> None:
+    status = project.image(NAME).stat()
+    stamp = Stamp(status.st_mtime_ns, status.st_size)
+    with catalog_of(project) as catalog:
+        catalog.put_failure(Failure(NAME, stamp, "TooManyPixelsError", "is too large", "shrink it", version, 0.0))
+
+
+def test_a_failure_that_the_watcher_knows_is_not_tried(project: Project, builds: list[str]) -> None:
+    let_the_watcher_know_a_failure(project, __version__)
+    with pytest.raises(TooManyPixelsError) as caught:
         ask(project)
-    assert len(builds) == 1
+    assert (caught.value.message, caught.value.remedy) == ("is too large", "shrink it")
+    assert caught.value.path == str(project.results / NAME)
+    assert builds == []
+
+
+def test_a_failure_of_another_version_is_tried_again_and_forgotten(project: Project) -> None:
+    let_the_watcher_know_a_failure(project, "0.0.0")
+    ask(project)
+    assert project.is_exact()
+    with catalog_of(project) as catalog:
+        assert catalog.failures() == {}
+
+
+def test_an_image_larger_than_the_limit_is_refused(project: Project) -> None:
+    (project.root / "sdgen_config.json").write_text(json.dumps({"thumbnails": {"max_pixels": 48 * 64 - 1}}))
+    project.image(NAME)
+    with pytest.raises(TooManyPixelsError):
+        ask(project)
 
 
 def test_a_missing_image_is_told_and_its_thumbnail_left_to_the_watcher(project: Project) -> None:
@@ -191,9 +278,14 @@ def test_a_missing_image_is_told_and_its_thumbnail_left_to_the_watcher(project: 
     project.image("20261101_120000-s/other.png")
     ask(project)
     (project.results / NAME).unlink()
+    before = project.thumbnail(NAME).stat()
+    with pytest.raises(SourceGoneError) as caught:
+        ask(project)
+    assert caught.value.path == str(project.results / NAME)
+    project.results.rename(project.root / "unmounted")
     with pytest.raises(SourceGoneError):
         ask(project)
-    assert project.thumbnail(NAME).exists()
+    assert project.thumbnail(NAME).stat() == before
 
 
 @pytest.mark.parametrize(
@@ -244,6 +336,52 @@ def test_the_projects_settings_hold(project: Project, monkeypatch: pytest.Monkey
     project.image(NAME)
     with Image.open(ask(project)) as image:
         assert image.size == (75, 100)
+
+
+@pytest.mark.parametrize("place", ["source", "thumbnail", "working directory", "environment", "nowhere"])
+def test_settings_are_looked_for_above_image_and_thumbnail_and_where_we_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folders = {name: tmp_path / name for name in ("source", "thumbnail", "working directory")}
+    for folder in folders.values():
+        (folder / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(folders["working directory"] / "deep" / "er")
+    chosen = json.dumps({"thumbnails": {"height_px": 100}})
+    if place in folders:
+        (folders[place] / "sdgen_config.json").write_text(chosen)
+    elif place == "environment":
+        monkeypatch.setenv("SDGEN_THUMBNAILS_HEIGHT_PX", "100")
+    source = folders["source"] / "deep" / "er" / "a.png"
+    source.write_bytes(png())
+    with Image.open(generate_thumbnail_sync(source, folders["thumbnail"] / "deep" / "er" / "a.webp")) as image:
+        assert image.height == (240 if place == "nowhere" else 100)
+
+
+def test_the_images_own_project_comes_before_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, height_px in ((".", 50), ("source", 60), ("source/inner", 70), ("thumbnail", 80), ("here", 90)):
+        (tmp_path / place).mkdir(exist_ok=True)
+        config = {"thumbnails": {"height_px": height_px}}
+        (tmp_path / place / "sdgen_config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path / "here")
+    source = tmp_path / "source" / "inner" / "a.png"
+    source.write_bytes(png())
+    with Image.open(generate_thumbnail_sync(source, tmp_path / "thumbnail" / "a.webp")) as image:
+        assert image.height == 70
+
+
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_settings_changed_between_two_calls_hold_for_the_second(
+    project: Project, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    project.image(NAME)
+    ask(project)
+    project.thumbnail(NAME).unlink()
+    if where == "file":
+        (project.root / "sdgen_config.json").write_text(json.dumps({"thumbnails": {"height_px": 100}}))
+    else:
+        monkeypatch.setenv("SDGEN_THUMBNAILS_HEIGHT_PX", "100")
+    with Image.open(ask(project)) as image:
+        assert image.height == 100
 
 
 def test_wrong_settings_are_told(project: Project) -> None:
@@ -323,6 +461,22 @@ def no_threads_left() -> Iterator[None]:
     yield
     on_demand._threads(os.getpid()).shutdown()
     on_demand._threads.cache_clear()
+
+
+@pytest.mark.usefixtures("no_threads_left")
+def test_the_async_twin_works_in_threads_of_its_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[str] = []
+    make = imaging.make_thumbnail
+
+    def noting(data: bytes, recipe: Recipe, *, max_pixels: int) -> bytes:
+        places.append(threading.current_thread().name)
+        return make(data, recipe, max_pixels=max_pixels)
+
+    monkeypatch.setattr(imaging, "make_thumbnail", noting)
+    project.image(NAME)
+    asyncio.run(generate_thumbnail(project.results / NAME, project.thumbnail(NAME)))
+    assert len(places) == 1
+    assert places[0].startswith("thumbnails-on-demand")
 
 
 @pytest.mark.usefixtures("no_threads_left")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from sdgen_thumbnail_plugin.engine.room import NoRoom, PixelRoom
 from waiting import wait_for
 
@@ -45,3 +47,44 @@ def test_a_waiting_room_lets_in_as_soon_as_there_is_room() -> None:
         assert not entered.wait(0.05)
     wait_for(entered.is_set)
     thread.join()
+
+
+def test_giants_take_turns_in_a_waiting_room_and_small_ones_pass_them() -> None:
+    room = PixelRoom(100, waits=True)
+    inside, most = 0, 0
+    done: list[int] = []
+    changing = threading.Lock()
+    first_is_inside, leave = threading.Event(), threading.Event()
+
+    def giant(pixels: int) -> None:
+        nonlocal inside, most
+        with room(pixels):
+            with changing:
+                inside += 1
+                most = max(most, inside)
+            first_is_inside.set()
+            leave.wait(5)
+            with changing:
+                inside -= 1
+                done.append(pixels)
+
+    threads = [threading.Thread(target=giant, args=(pixels,)) for pixels in (101, 1000, 10_000)]
+    for thread in threads:
+        thread.start()
+    assert first_is_inside.wait(5)
+    with room(100):
+        assert done == []
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert sorted(done) == [101, 1000, 10_000]
+
+
+@pytest.mark.parametrize("pixels", [100, 101])
+def test_an_error_inside_gives_the_room_back(pixels: int) -> None:
+    room = PixelRoom(100)
+    with pytest.raises(MemoryError), room(pixels):
+        raise MemoryError
+    with room(pixels):
+        pass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import filelock
 import pytest
 import typer
 
@@ -340,3 +343,127 @@ def test_the_project_is_what_the_host_and_the_configuration_say(tmp_path: Path, 
     assert project_here().target_dir == Path("/by/environment")
     (tmp_path / "sdgen_config.json").write_text("[broken")
     assert project_here().output_dir == tmp_path / "results"
+
+
+def test_a_watcher_that_is_still_alive_makes_stopping_a_failure(host: FakeHost) -> None:
+    bridged(host, Recorder())
+    find_home().prepare()
+    with filelock.FileLock(find_home().lock_file):
+        assert host.daemon.stop_service("thumbnail_watchdog") is False
+    assert host.daemon.stop_service(service="thumbnail_watchdog", timeout=1) is True
+    assert host.calls == []
+
+
+def test_the_folders_that_the_host_names_are_those_of_the_project(host: FakeHost, tmp_path: Path) -> None:
+    recorder = Recorder()
+    bridged(host, recorder)
+    host.daemon.start_thumbnail_watchdog(sessions_dir=Path("a/../out"), target_dir=tmp_path / "small")
+    (_, project) = recorder.seen[-1]
+    assert (project.root, project.output_dir, project.target_dir) == (tmp_path, tmp_path / "out", tmp_path / "small")
+
+
+def test_ours_blocked_leaves_the_hosts_own_watchdog_to_run(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDGEN_PLUGINS_BLOCK", "thumbnails")
+    bridge = Bridge(host.cli)
+    bridge.build()
+    assert host.daemon.start_thumbnail_watchdog(Path("results"), Path("t")) == 77
+    assert host.daemon.stop_service("thumbnail_watchdog", timeout=9) is True
+    assert host.calls == [("start", Path("results"), Path("t")), ("stop", "thumbnail_watchdog", 9)]
+
+
+def test_all_plugins_that_are_installed_are_called(host: FakeHost) -> None:
+    bridge = Bridge(host.cli)
+    bridge.build()
+    assert "thumbnails" in bridge.plugins.names()
+    assert [group.name for group in host.cli.app.registered_groups] == ["thumbnails"]
+
+
+def test_wrong_arguments_of_generate_are_the_hosts_to_refuse(host: FakeHost) -> None:
+    recorder = Recorder()
+    bridged(host, recorder)
+    with pytest.raises(TypeError, match="nonsense"):
+        host.cli._generate(nonsense=1)
+    assert recorder.seen[-1][0] == "finished"
+
+
+def test_the_hosts_own_failure_to_write_an_image_is_no_image(host: FakeHost) -> None:
+    recorder = Recorder()
+
+    def save_image(self: Any, image_data_b64: str, filename: str) -> Path:
+        raise OSError(28, "no space left on device")
+
+    host.image_writer.ImageWriter.save_image = save_image
+    bridged(host, recorder)
+    host.behaviour = lambda: host.save("a.png")
+    with pytest.raises(OSError, match="no space left"):
+        host.generate()
+    assert [seen[0] for seen in recorder.seen] == ["commands", "finished"]
+    assert recorder.seen[-1][2:] == (None, ())
+
+
+def test_a_writer_that_returns_something_else_is_no_trouble_to_the_host(host: FakeHost) -> None:
+    recorder = Recorder()
+
+    def save_image(self: Any, image_data_b64: str, filename: str) -> None:
+        return None
+
+    host.image_writer.ImageWriter.save_image = save_image
+    bridged(host, recorder)
+    host.behaviour = lambda: host.save("a.png")
+    assert host.generate() is None
+    assert recorder.seen[-1][0] == "finished"
+    assert "unexpected: TypeError" in find_home().log_file.read_text("utf-8")
+
+
+def test_what_was_told_before_is_not_told_again_beside_something_new(host: FakeHost) -> None:
+    first = bridged(host, Recorder())
+    first.findings = ["a is not there"]
+    first.tell_findings()
+    second = Bridge(host.cli)
+    second.findings = ["a is not there", "b is not there"]
+    second.tell_findings()
+    assert find_home().told_file.read_text("utf-8").splitlines() == ["a is not there", "b is not there"]
+    log = find_home().log_file.read_text("utf-8")
+    assert (log.count("a is not there"), log.count("b is not there")) == (1, 1)
+
+
+def test_a_host_as_expected_is_not_mentioned(host: FakeHost) -> None:
+    bridge = bridged(host, Recorder())
+    bridge.bridge_image_writing()
+    bridge.tell_findings()
+    assert bridge.findings == []
+    assert not find_home().told_file.exists()
+    assert not find_home().log_file.exists()
+
+
+def test_image_writing_is_bridged_once_however_often_is_generated(host: FakeHost) -> None:
+    recorder = Recorder()
+    bridged(host, recorder)
+    host.behaviour = lambda: host.save("a.png")
+    host.generate()
+    host.generate()
+    assert [seen[0] for seen in recorder.seen] == ["commands", "saved", "finished", "saved", "finished"]
+
+
+@pytest.fixture
+def gone_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, deleted under the process's feet."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    shutil.rmtree(folder)
+    return folder
+
+
+@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="bug: a missing working directory raises in the host")
+@pytest.mark.parametrize("place", ["start", "stop", "generate"])
+@pytest.mark.usefixtures("gone_folder")
+def test_a_working_directory_that_is_gone_is_no_trouble_to_the_host(host: FakeHost, place: str) -> None:
+    assert not os.path.exists(".")
+    bridged(host, Recorder())
+    if place == "start":
+        host.daemon.start_thumbnail_watchdog(Path("results"))
+    elif place == "stop":
+        host.daemon.stop_service("thumbnail_watchdog")
+    else:
+        assert host.generate() == "generated"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sdgen_thumbnail_plugin.sdgen import plugin
-from sdgen_thumbnail_plugin.sdgen.entry_points import EntryPoint, find_entry_points
+from sdgen_thumbnail_plugin.sdgen.entry_points import EntryPoint, _entries, find_entry_points
 
 
 def install(site: Path, distribution: str, text: str) -> None:
     folder = site / distribution
     folder.mkdir(parents=True)
+    name, _, version = distribution.rpartition(".")[0].partition("-")
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", "utf-8")
     (folder / "entry_points.txt").write_text(text, "utf-8")
 
 
@@ -67,3 +72,52 @@ def test_what_it_names_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModuleNotFoundError):
         EntryPoint("a", "no_such_module_anywhere", "").load()
     assert "no_such_module_anywhere" not in sys.modules
+
+
+_NAMES = st.from_regex(r"[A-Za-z_][\w.-]{0,8}", fullmatch=True)
+_VALUES = st.from_regex(r"[a-z_]{1,6}(\.[a-z_]{1,6})?(:[a-z_]{1,6})?( \[[a-z]{1,4}\])?", fullmatch=True)
+_SPACE = st.sampled_from(["", " ", "\t", "  "])
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> str:
+    """A file as build backends write them, with any spacing, blank lines and comments."""
+    lines: list[str] = []
+    for group in draw(st.lists(st.sampled_from(["sdgen", "sdgen.more", "console_scripts"]), unique=True)):
+        lines.append(f"[{group}]{draw(_SPACE)}")
+        for name, value in draw(st.dictionaries(_NAMES, _VALUES, max_size=4)).items():
+            lines += draw(st.lists(st.sampled_from(["", "  ", "# x = no", "; y = no", "#[sdgen]"]), max_size=2))
+            lines.append(f"{name}{draw(_SPACE)}={draw(_SPACE)}{value}{draw(_SPACE)}")
+    return draw(st.sampled_from(["\n", "\r\n"])).join(lines)
+
+
+@given(_files())
+@example("[sdgen]\na = b:c [d]\n[sdgen.more]\na = other\n")
+def test_a_file_is_read_as_configparser_reads_it(text: str) -> None:
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text)
+    for group in ("sdgen", "sdgen.more", "console_scripts"):
+        expected = dict(parser[group]) if parser.has_section(group) else {}
+        assert dict(_entries(text, group)) == expected
+
+
+def test_nothing_on_the_path_is_nothing_found(tmp_path: Path) -> None:
+    (tmp_path / "archive.zip").write_bytes(b"PK")
+    (tmp_path / "x-1.0.dist-info").write_text("a file")
+    (tmp_path / "y-1.0.dist-info" / "entry_points.txt").mkdir(parents=True)
+    assert find_entry_points("sdgen", [str(tmp_path / "archive.zip"), str(tmp_path)]) == []
+    assert find_entry_points("sdgen", []) == []
+
+
+def test_the_empty_path_is_the_working_directory(tmp_path: Path) -> None:
+    install(tmp_path, "x-1.0.dist-info", "[sdgen]\nx = here\n")
+    assert [point.value for point in find_entry_points("sdgen", [""])] == ["here"]
+
+
+@pytest.mark.xfail(strict=True, reason="bug: entry points of a shadowed version of a package are found as well")
+def test_a_package_that_is_shadowed_by_another_version_has_no_entry_points(tmp_path: Path) -> None:
+    install(tmp_path / "a", "x-2.0.dist-info", "[sdgen]\nnew = x\n")
+    install(tmp_path / "b", "x-1.0.dist-info", "[sdgen]\nold = gone\n")
+    path = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert [point.name for point in find_entry_points("sdgen", path)] == ["new"]

@@ -115,6 +115,8 @@ def test_a_target_that_cannot_be_used_leaves_them_and_says_why(project: Project)
     tally = generation.finish(images)
     assert (tally.ready, tally.failed, tally.left) == (0, 0, 2)
     assert isinstance(tally.fault, RootsError)
+    assert tally.fault.remedy
+    assert str(project.thumbnails) in str(tally.fault)
 
 
 def test_a_save_after_the_end_is_made_by_whoever_saves(project: Project) -> None:
@@ -138,3 +140,80 @@ def test_its_threads_are_polite_and_nobody_elses(project: Project) -> None:
     wait_for(lambda: all(id_ is not None and os.getpriority(os.PRIO_PROCESS, id_) >= 10 for id_ in ids))
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
     generation.finish(images)
+
+
+def test_a_truncated_image_that_is_completed_in_time_is_ready(project: Project) -> None:
+    images = draw(project, 1)
+    whole = images[0].read_bytes()
+    images[0].write_bytes(whole[: len(whole) // 2])
+    generation = Generation(host_view(project))
+    generation.saved(images[0])
+    images[0].write_bytes(whole)  # the annotator was writing it
+    assert generation.finish(images) == Tally(1, 0, 0)
+    assert project.is_exact()
+
+
+def test_a_generation_of_which_nothing_was_said_leaves_its_images(project: Project) -> None:
+    images = draw(project, 2)
+    started_s = time.monotonic()
+    assert Generation(host_view(project)).finish(images) == Tally(0, 0, 2)
+    assert time.monotonic() - started_s < 1
+
+
+def test_waiting_ends_with_the_last_thumbnail_and_tells_how_far_it_is(project: Project) -> None:
+    images = draw(project, 3)
+    generation = Generation(host_view(project))
+    seen: list[int] = []
+    address = f"{os.path.realpath(project.thumbnails)}/{SESSION}/2.webp"
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with Claims(find_home().claims_file).claiming(address):
+            held.set()
+            let_go.wait(10)
+
+    def on_wait(done: int) -> None:
+        seen.append(done)
+        if done == 2:  # all but the one that is held
+            let_go.set()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(10)
+        for image in images:
+            generation.saved(image)
+        assert generation.finish(images, on_wait=on_wait) == Tally(3, 0, 0)
+    finally:
+        let_go.set()
+        holder.join()
+    assert 2 in seen
+    assert seen == sorted(seen)
+
+
+def test_an_interruption_while_it_waits_ends_its_threads(project: Project) -> None:
+    images = draw(project, 2)
+    generation = Generation(host_view(project))
+    address = f"{os.path.realpath(project.thumbnails)}/{SESSION}/0.webp"
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with Claims(find_home().claims_file).claiming(address):
+        for image in images:
+            generation.saved(image)
+        with pytest.raises(KeyboardInterrupt):
+            generation.finish(images, on_wait=interrupt)
+    wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith("thumbnails-generate")])
+
+
+@pytest.mark.xfail(strict=True, reason="bug: an image outside the source folder is counted as ready")
+def test_an_image_outside_the_source_folder_is_not_ready(project: Project) -> None:
+    images = draw(project, 1)
+    (project.root / "elsewhere").mkdir()
+    (project.root / "sdgen_config.json").write_text('{"thumbnails": {"source_dir": "elsewhere"}}')
+    generation = Generation(host_view(project))
+    generation.saved(images[0])
+    tally = generation.finish(images)
+    assert list(project.root.rglob("*.webp")) == []
+    assert (tally.ready, tally.left) == (0, 1)

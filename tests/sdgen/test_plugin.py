@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 import typer
 
 from sdgen_thumbnail_plugin.daemon.process import find_watcher, stop_watcher
+from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.errors import NotRunningError
 from sdgen_thumbnail_plugin.home import find_home
 from sdgen_thumbnail_plugin.sdgen import plugin
@@ -132,3 +137,91 @@ def test_what_failed_and_what_was_not_made_is_told(project: Project, capsys: pyt
         "🖼 1 thumbnail ready, 1 failed (sdgen thumbnails failures), "
         "1 left to the watcher, or: sdgen thumbnails catchup\n"
     )
+
+
+def test_what_is_wrong_is_red_and_on_the_screen_alone(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    (project.root / "sdgen_config.json").write_text("{broken")
+    plugin.sdgen_webui_start(host_view(project))
+    told = capsys.readouterr()
+    assert told.out.startswith("\x1b[31m✗ Thumbnails: ")
+    assert told.out.count("\n") == 1
+    assert told.err == ""
+
+
+def test_a_home_that_cannot_be_used_is_one_line_for_start_and_nothing_for_stop(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(tmp_path / "a file"))
+    plugin.sdgen_webui_start(host_view(project))
+    told = capsys.readouterr().out
+    assert told.startswith(f"✗ Thumbnails: {tmp_path}/a file")
+    assert told.count("\n") == 1
+    plugin.sdgen_webui_stop(host_view(project))
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.undo()
+
+
+def test_a_target_that_cannot_be_used_is_told_with_the_remedy(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [project.image(f"{SESSION}/{number}.png") for number in range(2)]
+    project.thumbnails.write_text("in the way")
+    for image in images:
+        plugin.sdgen_image_saved(host_view(project), image)
+    plugin.sdgen_generate_finished(images)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "🖼 0 thumbnails ready, 2 not made"
+    assert second.startswith(f"✗ Thumbnails: {project.thumbnails}")
+    assert "(fix: " in second
+
+
+class _Terminal(io.StringIO):
+    """What a person watches; lets go of what is held once it has been written to."""
+
+    def __init__(self, let_go: threading.Event) -> None:
+        super().__init__()
+        self._let_go = let_go
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if "making thumbnails" in text:
+            self._let_go.set()
+        return super().write(text)
+
+
+def test_a_longer_wait_shows_how_far_it_is_to_a_person_and_is_wiped(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = project.image(f"{SESSION}/0.png")
+    held, let_go = threading.Event(), threading.Event()
+    terminal = _Terminal(let_go)
+
+    def hold() -> None:
+        with Claims(find_home().claims_file).claiming(f"{os.path.realpath(project.thumbnails)}/{SESSION}/0.webp"):
+            held.set()
+            let_go.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(10)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(sys, "stdout", terminal)
+        plugin.sdgen_image_saved(host_view(project), image)
+        plugin.sdgen_generate_finished([image])
+    finally:
+        let_go.set()
+        holder.join()
+        monkeypatch.undo()
+    progress, _, rest = terminal.getvalue().partition("\r\x1b[K")
+    assert progress.split("\r")[1:] == ["🖼 making thumbnails: 0/1"] * progress.count("\r")
+    assert "making thumbnails" not in rest
+    assert "1 thumbnail ready" in rest

@@ -1,6 +1,6 @@
 """Starting over a project in which everything is complete, and the first audit of one that no catalog knows.
 
-    python bench_start.py [SESSIONS IMAGES_PER_SESSION]
+    python bench/start.py [SESSIONS IMAGES_PER_SESSION]
 
 By default 1,090 sessions of 63 images; 10000 100 makes 1,000,000 images (9 GB, 80 s to draw). Each line is one thing
 against another on the same tree, run in turn.
@@ -9,11 +9,8 @@ against another on the same tree, run in turn.
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
@@ -25,9 +22,8 @@ from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSession
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from measuring import compare, say
 from trees import make_tree
-
-ROUNDS = 5
 
 
 def obvious_walk(root: Path) -> None:
@@ -83,18 +79,6 @@ class Engine:
             workers.close()
 
 
-def compare(title: str, ours: Callable[[], None], other: Callable[[], None], rounds: int = ROUNDS) -> None:
-    """Prints the ratio of the medians of two things, run in turn."""
-    times_s: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for work, measured_s in zip((ours, other), times_s, strict=True):
-            started_s = time.perf_counter()
-            work()
-            measured_s.append(time.perf_counter() - started_s)
-    ours_ms, other_ms = (statistics.median(measured_s) * 1e3 for measured_s in times_s)
-    print(f"{title:58} {ours_ms:9.1f} ms : {other_ms:9.1f} ms = {ours_ms / other_ms:7.3f}", flush=True)
-
-
 def main() -> None:
     sessions, images = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (1090, 63)
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
@@ -102,10 +86,10 @@ def main() -> None:
         make_tree(root, sessions, images)
         engine = Engine(root)
         engine.catch_up()
-        print(f"{sessions:,} sessions, {sessions * images:,} images, everything complete")
+        say(f"{sessions:,} sessions, {sessions * images:,} images, everything complete:")
         compare("start : stat of every directory", engine.catch_up, lambda: stat_directories(root))
         compare("start : listing all names", engine.catch_up, lambda: list_all_names(root))
-        compare("start : the obvious walk", engine.catch_up, lambda: obvious_walk(root), 3)
+        compare("start : the obvious walk", engine.catch_up, lambda: obvious_walk(root), rounds=3)
         compare(
             "first audit, no catalog : listing and stat of all files",
             lambda: engine.catch_up(forgotten=True), lambda: list_and_stat_all(root),

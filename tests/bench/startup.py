@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from hosting import make_environment
+from measuring import compare
 
 ROUNDS = 40
 
@@ -32,18 +31,17 @@ def main() -> None:
         subprocess.run(uninstall, check=True, capture_output=True)
         environment = {**os.environ, "HOME": name}
         for title, arguments in (("sdgen --help", ["bin/sdgen", "--help"]), ("python -c pass", ["-c", "pass"])):
-            times_s: dict[Path, list[float]] = {without: [], with_it: []}
-            for _ in range(ROUNDS):
-                for place, measured_s in times_s.items():
-                    command = [str(place / "bin" / "python"), *arguments]
-                    started_s = time.perf_counter()
-                    subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True)
-                    measured_s.append(time.perf_counter() - started_s)
-            before_ms, after_ms = (statistics.median(measured_s) * 1e3 for measured_s in times_s.values())
-            print(
-                f"{title:16} without {before_ms:7.2f} ms   with {after_ms:7.2f} ms   "
-                f"ratio {after_ms / before_ms:.3f}   difference {after_ms - before_ms:+.2f} ms"
+            compare(
+                f"{title}, with the plugin : without it",
+                lambda arguments=arguments: run(with_it, arguments, environment),
+                lambda arguments=arguments: run(without, arguments, environment),
+                rounds=ROUNDS,
             )
+
+
+def run(place: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    command = [str(place / "bin" / "python"), *arguments]
+    subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True)
 
 
 if __name__ == "__main__":

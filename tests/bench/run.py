@@ -1,0 +1,44 @@
+"""Runs the benchmarks and writes what they found into ``docs/performance.md``, below the line that says so.
+
+python bench/run.py [NAME ...]
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent.parent / "docs" / "performance.md"
+MARK = "<!-- measured: written by tox -e bench -->\n"
+BENCHMARKS = ("throughput", "start", "polling", "startup")
+HEADING = "| what | ours | other | ratio |\n| --- | --- | --- | --- |\n"
+
+
+def main() -> None:
+    names = sys.argv[1:] or BENCHMARKS
+    parts = []
+    for name in names:
+        done = subprocess.run([sys.executable, str(HERE / f"{name}.py")], stdout=subprocess.PIPE, text=True, check=True)
+        print(done.stdout, flush=True)
+        lines = done.stdout.splitlines()
+        notes = "\n\n".join(line for line in lines if not line.startswith("|"))
+        rows = "\n".join(line for line in lines if line.startswith("|"))
+        parts.append(f"### {name}\n\n{notes}\n\n{HEADING}{rows}\n".replace("\n\n\n\n", "\n\n"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy"))
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]}"
+    about = (
+        f"{datetime.date.today():%Y-%m-%d}, {machine}, Python {platform.python_version()}, {libraries}. "
+        "Command: `tox -e bench`.\n"
+    )
+    head = PAGE.read_text("utf-8").partition(MARK)[0]
+    PAGE.write_text(head + MARK + "\n" + about + "\n" + "\n".join(parts), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
