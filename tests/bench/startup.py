@@ -6,6 +6,7 @@ counts. With ``SDGEN_HOST_PYTHON`` the host is the one of that environment, else
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -33,8 +34,8 @@ def main() -> None:
         for title, arguments in (("sdgen --help", ["bin/sdgen", "--help"]), ("python -c pass", ["-c", "pass"])):
             compare(
                 f"{title}, with the plugin : without it",
-                lambda arguments=arguments: run(with_it, arguments, environment),
-                lambda arguments=arguments: run(without, arguments, environment),
+                functools.partial(run, with_it, arguments, environment),
+                functools.partial(run, without, arguments, environment),
                 rounds=ROUNDS,
             )
 

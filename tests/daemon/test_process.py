@@ -241,13 +241,13 @@ def test_hurried_starts_one_after_the_other_leave_one_watcher(
     monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
     settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
     folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
-    pids = [
+    pids = {
         start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001).watcher.pid
         for _ in range(3)
-    ]
+    }
     with ended_at_the_latest_now(project, *pids):
         wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
-        wait_for(lambda: [pid for pid in pids if identity_of(pid)] == [pid_of(project)])
+        wait_for(lambda: {pid for pid in pids if identity_of(pid)} == {pid_of(project)})
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def test_what_it_names_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "no_such_module_anywhere" not in sys.modules
 
 
-_NAMES = st.from_regex(r"[A-Za-z_][\w.-]{0,8}", fullmatch=True)
+_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,8}", fullmatch=True)
 _VALUES = st.from_regex(r"[a-z_]{1,6}(\.[a-z_]{1,6})?(:[a-z_]{1,6})?( \[[a-z]{1,4}\])?", fullmatch=True)
 _SPACE = st.sampled_from(["", " ", "\t", "  "])
 
