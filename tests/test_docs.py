@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -10,13 +11,18 @@ from types import ModuleType
 import pytest
 
 from sdgen_thumbnail_plugin.cli.app import COMMANDS
-from sdgen_thumbnail_plugin.sdgen import STARTUP_FILES, hookspecs
-from sdgen_thumbnail_plugin.sdgen.plugins import Plugins
+from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.sdgen import STARTUP_FILES, bridge, hookspecs
+from sdgen_thumbnail_plugin.sdgen.plugins import BLOCK_VARIABLE, OFF_VARIABLE, Plugins
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
+"""The checkout, or the unpacked sdist: the wheel holds no documentation."""
+
 HOOKS = [name for name in vars(hookspecs) if name.startswith("sdgen_")]
 PAGE = (ROOT / "docs" / "hooks.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
+INTEGRATION = (ROOT / "docs" / "host-integration.md").read_text("utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -40,6 +46,12 @@ def test_every_hook_is_documented_where_it_is_specified_and_on_its_page(hook: st
     assert "Used here" in section, "who uses it"
 
 
+def test_the_project_is_documented_with_all_its_attributes() -> None:
+    section = PAGE.split("\n## The project\n")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert documented == [field.name for field in dataclasses.fields(hookspecs.Project)]
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_test(hook: str) -> None:
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests" / "sdgen").glob("test_*.py"))
@@ -58,5 +70,32 @@ def test_the_examples_run_and_their_hooks_are_accepted(number: int) -> None:
 def test_the_readme_names_every_command_and_what_is_installed() -> None:
     for command in COMMANDS:
         assert f"| `{command}` |" in README
-    for name in (*STARTUP_FILES, "SDGEN_PLUGINS=0", "pip uninstall sdgen-thumbnail-plugin"):
+    switches = (f"{OFF_VARIABLE}=0", f"{BLOCK_VARIABLE}={bridge.OUR_NAME}")
+    for name in (*STARTUP_FILES, *switches, "pip uninstall sdgen-thumbnail-plugin"):
         assert name in README
+
+
+def test_the_bridge_touches_the_six_places_of_the_table() -> None:
+    section = INTEGRATION.split("\n## What the bridge touches\n")[1].split("\n## ")[0]
+    places = [place.rpartition(".")[2] for place in re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)]
+    code = inspect.getsource(bridge.Bridge)
+    for place in places:
+        assert f'"{place}"' in code
+    assert len(set(places)) == 6
+
+
+def test_a_host_that_adopts_the_hooks_finds_every_call_and_the_mark() -> None:
+    assert f"`{bridge.NATIVE_MARK}`" in INTEGRATION
+    for hook in HOOKS:
+        method = hook.removeprefix("sdgen_")
+        parameters = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+        assert list(inspect.signature(getattr(Plugins, method)).parameters) == ["self", *parameters.split(", ")]
+        assert f"| `{bridge.NATIVE_MARK}.{method}({parameters})` |" in INTEGRATION
+
+
+def test_the_configuration_page_names_every_file_and_switch() -> None:
+    home = Home(Path("/home"))
+    for path in (home.pid_file, home.log_file, home.lock_file, home.state_file, home.told_file, home.claims_file):
+        assert f"| `{path.relative_to(home.root).as_posix()}` |" in CONFIGURATION
+    for variable in (OFF_VARIABLE, BLOCK_VARIABLE):
+        assert f"| `{variable}` |" in CONFIGURATION

@@ -23,7 +23,7 @@ from pathlib import Path
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.images import TRUNCATED_RETRIES_S, ImageKeeper, Room
 from sdgen_thumbnail_plugin.engine.lookups import CatalogLookups
-from sdgen_thumbnail_plugin.engine.plan import Rules, thumbnail_key
+from sdgen_thumbnail_plugin.engine.plan import Rules, is_fresh, thumbnail_key
 from sdgen_thumbnail_plugin.engine.records import BriefRecords, Records
 from sdgen_thumbnail_plugin.engine.room import PixelRoom
 from sdgen_thumbnail_plugin.errors import (
@@ -36,7 +36,7 @@ from sdgen_thumbnail_plugin.errors import (
     image_error,
 )
 from sdgen_thumbnail_plugin.home import find_home
-from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcome, OutcomeKind, Stamp
+from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcome, OutcomeKind, Recipe, Stamp
 from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, load_settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, is_image_name
 
@@ -161,7 +161,22 @@ class _OnDemandKeeper(ImageKeeper):
 
     def _rules_for_image(self, key: str, stamp: Stamp, thumbnail: Stamp | None) -> Rules:
         rules = super()._rules_for_image(key, stamp, thumbnail)
-        return replace(rules, adopting=rules.adopting and key not in self._pair.seen)
+        if not rules.adopting:
+            return rules
+        # Nothing is remembered of the directory: then its height tells whether a thumbnail of ours is of today.
+        known = key in self._pair.seen
+        agrees = rules.same_recipe and (known or not is_fresh(stamp, thumbnail, rules) or self._has_todays_height())
+        return replace(rules, adopting=not known, same_recipe=agrees)
+
+    def _has_todays_height(self) -> bool:
+        from sdgen_thumbnail_plugin.imaging import WEBP_HEADER_BYTES, read_webp_size
+
+        try:
+            head = self.target.read_image(self._thumbnail, limit_bytes=WEBP_HEADER_BYTES).data
+        except (SourceGoneError, SourceChangedError):
+            return True  # somebody is at work on it; the comparison goes by its time
+        size = read_webp_size(head)
+        return size is not None and size[1] == self.recipe.height_px
 
     def _refuse_a_taken_name(self, key: str) -> None:
         if thumbnail_key(key) == self._thumbnail:
@@ -188,9 +203,9 @@ def _keeper_for(source: Path, thumbnail: Path, settings: Settings) -> tuple[_OnD
     wanted = _relative(f"{target_folder}/{thumbnail.name}", target_root)
     if key is None or wanted != thumbnail_key(key):
         source_root, target_root, key, wanted = source_folder, target_folder, source.name, thumbnail.name
-        pair = _unknown_pair(source_root, target_root)
+        pair = _unknown_pair(source_root, target_root, settings.recipe)
     else:
-        pair = _known_pair(find_home().catalog_file(source_root, target_root))
+        pair = _known_pair(find_home().catalog_file(source_root, target_root), settings.recipe)
     keeper = _OnDemandKeeper(
         LocalImageStorage(Path(source_root), SOURCE_SUFFIX),
         LocalImageStorage(Path(target_root), THUMBNAIL_SUFFIX),
@@ -204,12 +219,12 @@ def _relative(path: str, root: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _known_pair(catalog_file: Path) -> _Pair:
+def _known_pair(catalog_file: Path, recipe: Recipe) -> _Pair:  # noqa: ARG001 - what was right by another one is not
     return _Pair(CatalogLookups(catalog_file))
 
 
 @functools.lru_cache(maxsize=1024)
-def _unknown_pair(source_root: str, target_root: str) -> _Pair:  # noqa: ARG001 - the key of the cache
+def _unknown_pair(source_root: str, target_root: str, recipe: Recipe) -> _Pair:  # noqa: ARG001 - the key of the cache
     return _Pair(BriefRecords())
 
 

@@ -166,7 +166,7 @@ class Bridge:
     def _image_saved(self, image: Any) -> None:
         if self._run is None:  # written by something else than generate
             self._run = _Run(project_here())
-        path = Path.cwd() / image
+        path = _working_directory() / image
         if self._run.session_dir is None:
             self._run.session_dir = path.parent
         self._run.images.setdefault(path)
@@ -249,13 +249,20 @@ def project_here(output_dir: Any = None, target_dir: Any = None) -> Project:
         output_dir: what the host says; else what ``sdgen_config.json`` does, else ``results``.
         target_dir: what the host says; else what our section in ``sdgen_config.json`` does, else ``thumbnails``.
     """
-    root = Path.cwd()
+    root = _working_directory()
     config = _read_config(root / CONFIG_NAME)
     section = config.get("thumbnails")
     ours = section.get("target_dir") if isinstance(section, Mapping) else None
     output = output_dir or config.get("output_dir") or "results"
     target = target_dir or os.environ.get("SDGEN_THUMBNAILS_TARGET_DIR") or ours or "thumbnails"
     return Project(root, Path(os.path.normpath(root / str(output))), root / str(target), config)
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # deleted under our feet: the shell remembers its name
+        return Path(os.environ.get("PWD") or "/")
 
 
 def _project_of(signature: inspect.Signature, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Project:

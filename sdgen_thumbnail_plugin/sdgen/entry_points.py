@@ -47,8 +47,12 @@ def find_entry_points(group: str, path: Sequence[str] | None = None) -> list[Ent
         path: the folders searched; ``sys.path`` where None.
     """
     found: dict[str, EntryPoint] = {}
+    seen: dict[str, str] = {}  # of a package that is there twice, the first on the path is the one that is imported
     for folder in dict.fromkeys(sys.path if path is None else path):
         for distribution, text in _declarations(folder or "."):
+            package = distribution.partition("-")[0].lower().replace(".", "_")
+            if seen.setdefault(package, folder) != folder:
+                continue
             if f"[{group}]" in text.replace(" ", ""):
                 for name, value in _entries(text, group):
                     found.setdefault(name, EntryPoint(name, value, distribution))

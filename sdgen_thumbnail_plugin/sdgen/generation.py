@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdgen_thumbnail_plugin.errors import ImageError, SourceGoneError, ThumbnailError
+from sdgen_thumbnail_plugin.errors import ImageError, RootsError, SourceGoneError, ThumbnailError
 from sdgen_thumbnail_plugin.model import THUMBNAIL_SUFFIX
 from sdgen_thumbnail_plugin.sdgen.hookspecs import Project
 
@@ -135,20 +135,21 @@ class Generation:
         from sdgen_thumbnail_plugin.engine.on_demand import make_thumbnail_right
 
         try:
-            thumbnail = self._thumbnail_of(image)
-            if thumbnail is not None:
-                make_thumbnail_right(image, thumbnail, self._known_settings())
+            make_thumbnail_right(image, self._thumbnail_of(image), self._known_settings())
         except ThumbnailError as error:
             _log(f"{error} ({error.remedy})" if error.remedy else str(error))
             return error
         return None
 
-    def _thumbnail_of(self, image: Path) -> Path | None:
-        """Where an image's thumbnail belongs; None for an image outside the source folder, which has none."""
+    def _thumbnail_of(self, image: Path) -> Path:
+        """Where an image's thumbnail belongs."""
+        from sdgen_thumbnail_plugin.settings import SECTION
+
         settings = self._known_settings()
         root, folder = settings.source_dir.resolve(), image.parent.resolve()
         if root != folder and root not in folder.parents:
-            return None
+            remedy = f'"source_dir" in the section "{SECTION}" of sdgen_config.json names another folder: take it out'
+            raise RootsError(f"lies outside the source folder {root}", path=str(image), remedy=remedy)
         return (settings.target_dir / folder.relative_to(root) / image.name).with_suffix(THUMBNAIL_SUFFIX)
 
     def _known_settings(self) -> Settings:

@@ -48,12 +48,15 @@ class Plugins:
         Returns:
             whether it is registered now.
         """
+        if self._manager.has_plugin(name):
+            self._failed(name, "cannot be loaded", ValueError("another one has its name"))
+            return False
         try:
             plugin = load()
             hash(plugin)  # pluggy keeps plugins in sets, and would fail over it in the middle of a call
             self._manager.register(plugin, name)
             self._manager.check_pending()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             plugin = self._manager.get_plugin(name)
             if plugin is not None:
                 self._manager.unregister(plugin)
@@ -92,7 +95,7 @@ class Plugins:
             except Exception as error:
                 self._failed(implementation.plugin_name, f"failed in {hook}", error)
 
-    def _failed(self, name: str, what: str, error: Exception) -> None:
+    def _failed(self, name: str, what: str, error: BaseException) -> None:
         text = f"plugin {name} {what}: {type(error).__name__}: {error}"
         self.failures.append(text)
         write_to_log(text, error)

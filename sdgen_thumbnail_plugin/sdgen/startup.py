@@ -30,9 +30,17 @@ def start() -> None:
 
 
 def is_sdgen(arguments: Sequence[str]) -> bool:
-    """Whether a command line (``sys.orig_argv``) is that of ``sdgen``: the script's name stands in it, with its path,
-    behind the interpreter's name and options."""
-    return any(argument.rpartition("/")[2] == "sdgen" for argument in arguments)
+    """Whether a command line (``sys.orig_argv``) is that of ``sdgen``: whether the interpreter, behind its options, was
+    given a script of this name."""
+    rest = iter(arguments[1:])
+    for argument in rest:
+        if not argument.startswith("-"):
+            return argument.rpartition("/")[2] == "sdgen"
+        if argument in ("-c", "-m"):
+            return False
+        if argument in ("-X", "-W"):
+            next(rest, None)
+    return False
 
 
 class _HostFinder:
@@ -43,9 +51,11 @@ class _HostFinder:
     ) -> ModuleSpec | None:
         if name != HOST_MODULE:
             return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
+        for finder in list(sys.meta_path):
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
                 _build_behind(spec)
                 return spec

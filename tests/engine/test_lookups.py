@@ -58,9 +58,10 @@ def test_without_a_usable_catalog_failures_are_remembered_for_the_process(tmp_pa
     if state == "garbage":
         path.write_bytes(b"no database" * 1000)
     elif state == "newer":
-        connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 99")
-        connection.close()
+        with Catalog(path) as catalog:
+            catalog.put("s", DirectoryRecord(recipe="h240-q85-m6"))
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 99")
     before = contents(tmp_path)
     lookups = CatalogLookups(path)
     lookups.put_failure(FAILURE)

@@ -457,7 +457,6 @@ def gone_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="bug: a missing working directory raises in the host")
 @pytest.mark.parametrize("place", ["start", "stop", "generate"])
 @pytest.mark.usefixtures("gone_folder")
 def test_a_working_directory_that_is_gone_is_no_trouble_to_the_host(host: FakeHost, place: str) -> None:

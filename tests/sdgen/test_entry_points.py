@@ -115,7 +115,6 @@ def test_the_empty_path_is_the_working_directory(tmp_path: Path) -> None:
     assert [point.value for point in find_entry_points("sdgen", [""])] == ["here"]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: entry points of a shadowed version of a package are found as well")
 def test_a_package_that_is_shadowed_by_another_version_has_no_entry_points(tmp_path: Path) -> None:
     install(tmp_path / "a", "x-2.0.dist-info", "[sdgen]\nnew = x\n")
     install(tmp_path / "b", "x-1.0.dist-info", "[sdgen]\nold = gone\n")

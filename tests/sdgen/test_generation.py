@@ -207,7 +207,6 @@ def test_an_interruption_while_it_waits_ends_its_threads(project: Project) -> No
     wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith("thumbnails-generate")])
 
 
-@pytest.mark.xfail(strict=True, reason="bug: an image outside the source folder is counted as ready")
 def test_an_image_outside_the_source_folder_is_not_ready(project: Project) -> None:
     images = draw(project, 1)
     (project.root / "elsewhere").mkdir()

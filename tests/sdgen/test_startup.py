@@ -37,7 +37,11 @@ def finders() -> int:
     [
         (["/venv/bin/python", "/venv/bin/sdgen", "webui", "start"], True),
         (["python3", "-X", "importtime", "bin/sdgen"], True),
-        (["sdgen"], True),
+        (["python3", "-W", "sdgen", "-u", "/venv/bin/other"], False),
+        (["python3", "-m", "pytest", "tests/sdgen"], False),
+        (["python3", "x.py", "sdgen"], False),
+        (["python3", "-c", "pass", "sdgen"], False),
+        (["sdgen"], False),
         (["/venv/bin/python", "/venv/bin/sdgen-thumbnails", "start"], False),
         (["/venv/bin/python", "-m", "sd_generator_cli.cli"], False),
         (["/venv/bin/python", "-m", "sdgen_thumbnail_plugin", "watch"], False),
@@ -181,7 +185,6 @@ def test_the_pth_line_starts_the_waiting_in_sdgen_alone(monkeypatch: pytest.Monk
     assert finders() == 1
 
 
-@pytest.mark.xfail(strict=True, reason="bug: any argument that ends in /sdgen is taken for the script")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -195,14 +198,12 @@ def test_a_process_that_is_only_given_something_called_sdgen_is_not_sdgen(argume
     assert not startup.is_sdgen(arguments)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a finder without find_spec, which Python passes over, breaks the import")
 def test_a_finder_of_old_kind_in_front_does_not_break_the_hosts_import(tmp_path: Path) -> None:
     before = "import sys; sys.meta_path.insert(1, type('Old', (), {'find_module': lambda *_: None})())"
     done = run_sdgen(tmp_path, MOUNTING, before=before)
     assert done.stdout.startswith("mounted thumbnails\nran"), done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="bug: whoever merely looks for the host's module uses the finder up")
 def test_looking_for_the_host_before_its_import_does_not_lose_the_bridge(tmp_path: Path) -> None:
     before = "import importlib.util; importlib.util.find_spec('sd_generator_cli.cli')"
     assert run_sdgen(tmp_path, MOUNTING, before=before).stdout.startswith("mounted thumbnails\nran")

@@ -10,9 +10,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import requests  # noqa: F401 - the real one needs its time to import, too
 import typer
-from pydantic import BaseModel  # noqa: F401
 from rich.console import Console
 from rich.panel import Panel
 
