@@ -218,6 +218,8 @@ def start_watcher(
     if running is not None:
         if running.watches(settings):
             return Started(running, already=True)
+        if hurried and not running.source_dir:
+            return Started(running, already=True, watching=False)  # on its way; what it watches is not known yet
         replaced = running.source_dir
         stop_watcher(home, timeout_s=_HURRIED_STOP_S if hurried else STOP_TIMEOUT_S)
     elif (old := _find_old_watchdog(home)) is not None:
@@ -231,8 +233,8 @@ def start_watcher(
             return Started(found, replaced=replaced)
     if answer.get("already"):  # another start was faster
         found = _wait_for_watcher(home, deadline_s)
-        if found is not None and found.watches(settings):
-            return Started(found, already=True)
+        if found is not None and (found.watches(settings) or (hurried and not found.source_dir)):
+            return Started(found, already=True, watching=bool(found.source_dir))
     if answer.get("late") and hurried:
         identity = identity_of(process.pid)
         if identity is not None:

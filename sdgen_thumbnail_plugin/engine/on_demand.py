@@ -12,6 +12,7 @@ never sees half a file, and what cannot be shown is remembered and not tried aga
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -36,7 +37,7 @@ from sdgen_thumbnail_plugin.errors import (
     image_error,
 )
 from sdgen_thumbnail_plugin.home import find_home
-from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcome, OutcomeKind, Recipe, Stamp
+from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Outcome, OutcomeKind, Stamp
 from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, load_settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, is_image_name
 
@@ -49,6 +50,16 @@ _SEEN_LIMIT = 100_000
 
 _builders = threading.BoundedSemaphore(os.cpu_count() or 1)  # more would only hold more files in memory
 _rooms = functools.lru_cache(maxsize=8)(functools.partial(PixelRoom, waits=True))
+
+
+def _begin_anew_in_child() -> None:
+    """What other threads held at the moment of a fork, nobody gives back in the child."""
+    global _builders
+    _builders = threading.BoundedSemaphore(os.cpu_count() or 1)
+    _rooms.cache_clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 
 def generate_thumbnail_sync(source_path: str | os.PathLike[str], thumbnail_path: str | os.PathLike[str]) -> Path:
@@ -121,13 +132,13 @@ class _Pair:
     """What this process knows of one pair of roots."""
 
     records: Records
-    remade: dict[str, set[str]] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)  # images whose thumbnails were right once: ours, not to be adopted
+    seen: dict[str, str] = field(default_factory=dict)
+    """By key, the tag of the settings by which an image's thumbnail was right: it is ours, and not to be adopted."""
 
-    def note_seen(self, key: str) -> None:
+    def note_seen(self, key: str, tag: str) -> None:
         if len(self.seen) >= _SEEN_LIMIT:
             self.seen.clear()
-        self.seen.add(key)
+        self.seen[key] = tag
 
 
 class _OnDemandKeeper(ImageKeeper):
@@ -141,13 +152,12 @@ class _OnDemandKeeper(ImageKeeper):
             claims=Claims(find_home().claims_file),
         )  # fmt: skip
         self._pair = pair
-        self._remade = pair.remade
         self._thumbnail = thumbnail
         self._error: ImageError | None = None
 
     def raise_for(self, outcome: Outcome, path: str) -> None:
         """Raises where there is no thumbnail now."""
-        self._pair.note_seen(outcome.key)
+        self._pair.note_seen(outcome.key, self.recipe.tag)
         if outcome.kind is OutcomeKind.FAILED and self._error is not None:
             raise self._error.at(path)
         if outcome.kind is OutcomeKind.KNOWN_FAILURE:
@@ -161,12 +171,13 @@ class _OnDemandKeeper(ImageKeeper):
 
     def _rules_for_image(self, key: str, stamp: Stamp, thumbnail: Stamp | None) -> Rules:
         rules = super()._rules_for_image(key, stamp, thumbnail)
-        if not rules.adopting:
-            return rules
-        # Nothing is remembered of the directory: then its height tells whether a thumbnail of ours is of today.
-        known = key in self._pair.seen
-        agrees = rules.same_recipe and (known or not is_fresh(stamp, thumbnail, rules) or self._has_todays_height())
-        return replace(rules, adopting=not known, same_recipe=agrees)
+        made_by = self._pair.seen.get(key)
+        if made_by is not None:
+            return replace(rules, adopting=False, same_recipe=made_by == self.recipe.tag)
+        if rules.adopting and is_fresh(stamp, thumbnail, rules):
+            # Nothing is remembered of the directory: then its height tells whether a thumbnail of ours is of today.
+            return replace(rules, same_recipe=self._has_todays_height())
+        return rules
 
     def _has_todays_height(self) -> bool:
         from sdgen_thumbnail_plugin.imaging import WEBP_HEADER_BYTES, read_webp_size
@@ -203,9 +214,9 @@ def _keeper_for(source: Path, thumbnail: Path, settings: Settings) -> tuple[_OnD
     wanted = _relative(f"{target_folder}/{thumbnail.name}", target_root)
     if key is None or wanted != thumbnail_key(key):
         source_root, target_root, key, wanted = source_folder, target_folder, source.name, thumbnail.name
-        pair = _unknown_pair(source_root, target_root, settings.recipe)
+        pair = _unknown_pair(source_root, target_root)
     else:
-        pair = _known_pair(find_home().catalog_file(source_root, target_root), settings.recipe)
+        pair = _known_pair(find_home().catalog_file(source_root, target_root))
     keeper = _OnDemandKeeper(
         LocalImageStorage(Path(source_root), SOURCE_SUFFIX),
         LocalImageStorage(Path(target_root), THUMBNAIL_SUFFIX),
@@ -219,21 +230,23 @@ def _relative(path: str, root: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _known_pair(catalog_file: Path, recipe: Recipe) -> _Pair:  # noqa: ARG001 - what was right by another one is not
+def _known_pair(catalog_file: Path) -> _Pair:
     return _Pair(CatalogLookups(catalog_file))
 
 
 @functools.lru_cache(maxsize=1024)
-def _unknown_pair(source_root: str, target_root: str, recipe: Recipe) -> _Pair:  # noqa: ARG001 - the key of the cache
+def _unknown_pair(source_root: str, target_root: str) -> _Pair:  # noqa: ARG001 - the key of the cache
     return _Pair(BriefRecords())
 
 
 def _settings_for(source: Path, thumbnail: Path) -> Settings:
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
-        return _settings_in(Path(named).parent)
+        return _settings_in(Path(named) if Path(named).is_dir() else Path(named).parent)
     folders = [Path(os.path.realpath(path.parent)) for path in (source, thumbnail)]
-    for folder in (*folders, Path.cwd()):
+    with contextlib.suppress(OSError):  # deleted under our feet
+        folders.append(Path.cwd())
+    for folder in folders:
         for place in (folder, *folder.parents):
             if (place / CONFIG_NAME).is_file():
                 return _settings_in(place)
