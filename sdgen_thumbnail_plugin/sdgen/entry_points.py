@@ -66,11 +66,13 @@ def _declarations(folder: str) -> Iterator[tuple[str, str]]:
         return
     for name in names:
         if name.endswith((".dist-info", ".egg-info")):
+            text = ""
             try:
                 with open(f"{folder}/{name}/entry_points.txt", encoding="utf-8") as file:
-                    yield name.rpartition(".")[0], file.read()
+                    text = file.read()
             except (OSError, ValueError):
-                continue
+                pass  # most packages have none
+            yield name.rpartition(".")[0], text
 
 
 def _entries(text: str, group: str) -> Iterator[tuple[str, str]]:
