@@ -191,6 +191,7 @@ def test_the_pth_line_starts_the_waiting_in_sdgen_alone(monkeypatch: pytest.Monk
         ["/venv/bin/python", "/venv/bin/pytest", "-q", "tests/sdgen"],
         ["python3", "-m", "http.server", "--directory", "/srv/sdgen"],
         ["python3", "-c", "import this", "sdgen"],
+        ["python3", "-c", "import this  # not bin/sdgen"],
         ["python3", "backup.py", "/home/me/sdgen"],
     ],
 )
