@@ -204,6 +204,7 @@ def _hooks() -> Iterator[Check]:
     import sysconfig
 
     from sdgen_thumbnail_plugin.sdgen import STARTUP_FILES
+    from sdgen_thumbnail_plugin.sdgen.bridge import OUR_NAME
     from sdgen_thumbnail_plugin.sdgen.plugins import BLOCK_VARIABLE, OFF_VARIABLE, are_switched_off
 
     if are_switched_off():
@@ -219,7 +220,7 @@ def _hooks() -> Iterator[Check]:
         remedy = "install the plugin again: pip install --force-reinstall --no-deps sdgen-thumbnail-plugin"
         yield Check("hooks", f"not active: {caller} is missing", remedy, fatal=False)
         return
-    if "thumbnails" not in found["plugins"] and not found["native"]:
+    if OUR_NAME not in found["plugins"] and not found["native"]:
         remedy = f"take it out of {BLOCK_VARIABLE}" if os.environ.get(BLOCK_VARIABLE) else "see: sdgen-thumbnails logs"
         yield Check("hooks", "active, but not for thumbnails", remedy, fatal=False)
     else:
