@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 WATCHING = "watching"
 _NATIVE_SHARE = 0.002  # of a core, for ticks beside the native observer
 _RECENT_S = 60.0
+_NOTIFICATION_S = 0.8  # watchdog keeps moves for half a second, to find both their ends
 _DEAF_CHECK_S = 10.0
 _LONGEST_REARM_PAUSE_S = 60.0
 _CLOSE_S = 4.0  # what images in the making get to be finished in; ``stop`` kills after 5 s
@@ -87,6 +88,7 @@ class Watcher:
         self._progress = Progress(Phase.SMART)
         self._tick_at_s = 0.0
         self._tick_interval_s = settings.tick_interval_s
+        self._found_at_s: dict[str, float] = {}
         self._state_at_s = 0.0
         self._account = Account(home, self._keeper)
         self._workers = Workers(
@@ -380,7 +382,7 @@ class Watcher:
             if self._native is not None:
                 try:
                     findings = self._poll.look()
-                    self._take_findings(findings.directories, findings.files)
+                    self._take_findings(self._lasting(findings.directories), findings.files)
                     cost_s = findings.cost_s
                 except MachineError as error:
                     log.error("✗ %s (%s)", error, error.remedy)
@@ -402,6 +404,13 @@ class Watcher:
             self._problems["catalog"] = Problem(str(error), error.remedy, time.time())
         self._tick_interval_s = max(self._settings.tick_interval_s, cost_s / _NATIVE_SHARE)
         self._tick_at_s = time.monotonic() + self._tick_interval_s
+
+    def _lasting(self, directories: Sequence[str]) -> list[str]:
+        """Those that a tick found some time ago already: what a notification tells better is left to it until then. A
+        renamed directory is a new one to a tick, and its thumbnails would be made again instead of renamed."""
+        now_s = time.monotonic()
+        self._found_at_s = {directory: self._found_at_s.get(directory, now_s) for directory in directories}
+        return [directory for directory, at_s in self._found_at_s.items() if now_s - at_s >= _NOTIFICATION_S]
 
     def _take_findings(self, directories: Sequence[str], files: Sequence[str]) -> None:
         """Makes right what a pass found; while catching up only what is recent, because the rest is on its way."""
