@@ -231,7 +231,9 @@ def start_watcher(
         if found is not None:
             _let_go(process)
             return Started(found, replaced=replaced)
-    if answer.get("already"):  # another start was faster
+    if answer.get("already"):  # another start was faster, and ours is on its way out
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline_s - time.monotonic()))
         found = _wait_for_watcher(home, deadline_s)
         if found is not None and (found.watches(settings) or (hurried and not found.source_dir)):
             return Started(found, already=True, watching=bool(found.source_dir))

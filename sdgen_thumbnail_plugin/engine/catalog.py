@@ -23,6 +23,8 @@ __all__ = ["SCHEMA_VERSION", "Catalog", "blob_of", "catalog_is_healthy"]
 
 SCHEMA_VERSION = 1
 
+_BUSY_S = 5.0  # how long another process may hold the file (Python's own default)
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS directories (
     directory BLOB PRIMARY KEY, source_ns INTEGER, target_ns INTEGER, recipe TEXT,
@@ -85,15 +87,15 @@ class Catalog:
         return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._keep_a_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = OFF")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
+            if version == 0:
+                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"schema version {version}")
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._directories = self._read_directories(connection)
             self._failures = self._read_failures(connection)
             self._seen_version = connection.execute("PRAGMA data_version").fetchone()[0]
@@ -101,6 +103,22 @@ class Catalog:
             connection.close()
             raise
         return connection
+
+    @staticmethod
+    def _keep_a_write_ahead_log(connection: sqlite3.Connection) -> None:
+        """Of two processes that make the catalog at once, one is refused here without the wait that ``timeout`` asks
+        for: SQLite does not call its busy handler where a reader becomes the writer (sqlite3_busy_handler).
+        """
+        deadline_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.005)
+            else:
+                return
 
     @staticmethod
     def _read_directories(connection: sqlite3.Connection) -> dict[str, DirectoryRecord]:

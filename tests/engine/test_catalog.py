@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,20 @@ def test_two_processes_write_at_once(path: Path) -> None:
     with Catalog(path) as catalog:
         assert len(catalog.directories()) == 40
         assert catalog.set_aside is None
+
+
+def test_a_catalog_that_another_process_is_making_is_waited_for(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE theirs (number)")
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor() as pool:
+            opening = pool.submit(Catalog, path)
+            with pytest.raises(FutureTimeoutError):
+                opening.result(0.1)
+            other.execute("ROLLBACK")
+            with opening.result(10) as catalog:
+                catalog.put("s", RECORD)
 
 
 def test_what_could_not_be_written_is_kept_for_the_next_try(path: Path) -> None:
