@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
+from sdgen_thumbnail_plugin.fast import FAST_VARIABLE
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.model import Recipe
 
@@ -28,7 +29,7 @@ SECTION = "thumbnails"
 ENVIRONMENT_PREFIX = "SDGEN_THUMBNAILS_"
 DEBUG_VARIABLE = "SDGEN_THUMBNAILS_DEBUG"
 
-_NOT_SETTINGS = {DEBUG_VARIABLE, HOME_VARIABLE}
+_NOT_SETTINGS = {DEBUG_VARIABLE, FAST_VARIABLE, HOME_VARIABLE}
 _CONFIG_LIMIT_BYTES = 16 * 1024 * 1024
 
 ObserverChoice = Literal["auto", "native", "polling"]

@@ -14,7 +14,7 @@ assert _SPEC is not None
 assert _SPEC.origin is not None
 PACKAGE = Path(_SPEC.origin).parent
 
-GROUND = ("version", "errors", "model", "home", "printing", "settings", "imaging")
+GROUND = ("version", "errors", "model", "home", "printing", "settings", "png", "fast", "imaging")
 ROOMS = ("ground", "storage", "engine", "daemon", "sdgen", "web", "cli", "doors")
 """From the ground up."""
 
@@ -22,7 +22,19 @@ DOORS = (("__init__",), ("__main__",), ("sdgen", "plugin"))
 """Where others come in: Python, an importing program, sdgen's plugin loader. They may call any room."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"PIL", "watchdog", "sqlite3", "starlette", "obstore", "psutil", "filelock", "pluggy"}
+HEAVY = {
+    "PIL",
+    "numpy",
+    "imagecodecs",
+    "cykooz_resizer",
+    "watchdog",
+    "sqlite3",
+    "starlette",
+    "obstore",
+    "psutil",
+    "filelock",
+    "pluggy",
+}
 """Imported inside the function that needs them, or by a module that only such functions import."""
 
 

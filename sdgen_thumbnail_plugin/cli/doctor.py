@@ -77,6 +77,7 @@ def examine(settings: Settings, home: Home) -> Iterator[Check]:
     """All checks, in the order they are shown."""
     yield Check("Python", f"{platform.python_version()} at {sys.executable}")
     yield _pillow()
+    yield _fast()
     yield from _roots(settings)
     yield from _watching(settings, home)
     yield from _home(settings, home)
@@ -100,6 +101,17 @@ def _pillow() -> Check:
     except ThumbnailError as error:
         return Check("Pillow", f"{PIL.__version__} cannot make a thumbnail: {error}", remedy)
     return Check("Pillow", f"{PIL.__version__} with WebP {features.version('webp')}")
+
+
+def _fast() -> Check:
+    from sdgen_thumbnail_plugin import fast
+
+    if os.environ.get(fast.FAST_VARIABLE) == "0":
+        return Check("fast", f"switched off by {fast.FAST_VARIABLE}=0")
+    found = fast.names()
+    if found:
+        return Check("fast", ", ".join(found))
+    return Check("fast", "not installed; twice as fast with: pip install 'sdgen-thumbnail-plugin[fast]'")
 
 
 _SMALLEST_PNG = bytes.fromhex(

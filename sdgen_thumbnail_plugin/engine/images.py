@@ -194,10 +194,10 @@ class ImageKeeper:
         return zlib.crc32(self.source.read_image_bytes(key))
 
     def _build(self, key: str, wanted: str, room: Room) -> int:
-        from sdgen_thumbnail_plugin import imaging  # Pillow: only in the threads that need it
+        from sdgen_thumbnail_plugin import imaging, png  # Pillow: only in the threads that need it
 
         image = self.source.read_image(key, limit_bytes=_READ_AT_ONCE_BYTES)
-        header = imaging.read_header(image.data)
+        header = png.read_header(image.data)
         if header.pixels > self.max_pixels or (
             image.stamp.size > self.max_pixels * _MAX_BYTES_PER_PIXEL + _TEXT_ALLOWANCE_BYTES
         ):

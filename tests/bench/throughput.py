@@ -1,7 +1,8 @@
 """Thumbnails per second, against the obvious program in Pillow and against sharp; and how near they come to the truth.
 
 Drawn pictures with the grain of photographs, at 512 x 768, 1024 x 1024 and 832 x 1216 pixels; quality 85, method 6,
-240 px high. Ours is the whole of ``catchup``: comparing, reading, writing, stamping.
+240 px high. Ours is the whole of ``catchup``: comparing, reading, writing, stamping. It is run with the extra [fast],
+where that is installed, and without.
 
 sharp is used where node finds it: ``npm install sharp`` in a folder, and ``NODE_PATH=FOLDER/node_modules``.
 """
@@ -15,15 +16,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageStat, PngImagePlugin
 
+from sdgen_thumbnail_plugin import fast
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.imaging import make_thumbnail
 from sdgen_thumbnail_plugin.model import Priority, Recipe
+from sdgen_thumbnail_plugin.png import read_header
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -36,9 +40,9 @@ HEIGHT_PX = 240
 
 SHARP = """
 const sharp = require('sharp'), fs = require('fs');
-sharp.concurrency(1);
 (async () => {
-  const [source, target] = process.argv.slice(1), names = fs.readdirSync(source);
+  const [source, target, threads, count] = process.argv.slice(1), names = fs.readdirSync(source);
+  sharp.concurrency(Number(threads));
   let next = 0;
   const work = async () => {
     while (next < names.length) {
@@ -47,7 +51,7 @@ sharp.concurrency(1);
         .toFile(`${target}/${name.replace('.png', '.webp')}`);
     }
   };
-  await Promise.all([1, 2, 3, 4].map(work));
+  await Promise.all(Array.from({length: Number(count)}, work));
 })();
 """
 
@@ -86,12 +90,61 @@ def ours(root: Path, workers: int) -> None:
     assert len(list((root / "thumbnails" / "session").iterdir())) == len(SIZES) * PICTURES
 
 
+def switch(on: bool) -> None:
+    """The extra, on or off; what a process decides once is decided anew."""
+    os.environ[fast.FAST_VARIABLE] = "1" if on else "0"
+    fast._decoder.cache_clear()
+    fast._resizer.cache_clear()
+
+
+def sharp_at_its_best(folder: Path, target: Path) -> list[str] | None:
+    """The command for sharp with the number of images at once, and of threads for each, that is fastest here."""
+    if (
+        not shutil.which("node")
+        or subprocess.run(["node", "-e", "require('sharp')"], capture_output=True, check=False).returncode
+    ):
+        return None
+    found = []
+    for threads, at_once in ((1, 2), (1, 4), (1, 8), (2, 1), (2, 2), (2, 4)):
+        command = ["node", "-e", SHARP, str(folder), str(target), str(threads), str(at_once)]
+        started_s = time.perf_counter()
+        subprocess.run(command, check=True)
+        found.append((time.perf_counter() - started_s, threads, at_once, command))
+    _, threads, at_once, command = min(found)
+    say(f"sharp is fastest here with {at_once} images at once and {threads} threads for each.")
+    return command
+
+
+def parts_alone(pngs: list[bytes]) -> None:
+    """A whole thumbnail against the sum of its three dear parts, each by the fastest way that is installed."""
+    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
+    sizes = [(max(1, round(HEIGHT_PX * image.width / image.height)), HEIGHT_PX) for image in pictures]
+    samples = [image.tobytes() for image in pictures]
+    small = [image.resize(size, Image.Resampling.LANCZOS) for image, size in zip(pictures, sizes, strict=True)]
+    headers = [read_header(png) for png in pngs]
+
+    def parts() -> None:
+        for png, header in zip(pngs, headers, strict=True):
+            if fast.decode(png, header) is None:
+                PngImagePlugin.PngImageFile(io.BytesIO(png)).load()
+        for image, data, size in zip(pictures, samples, sizes, strict=True):
+            if fast.resize(data, image.size, size) is None:
+                image.resize(size, Image.Resampling.LANCZOS)
+        for image in small:
+            image.save(io.BytesIO(), "WEBP", quality=85, method=6)
+
+    compare(
+        f"a thumbnail : its decode, resize and encode alone ({', '.join(fast.names()) or 'Pillow'}; processor time)",
+        lambda: [make_thumbnail(png, Recipe()) for png in pngs], parts, clock=time.process_time,
+    )  # fmt: skip
+
+
 def psnr_db(a: Image.Image, b: Image.Image) -> float:
     squares = ImageStat.Stat(ImageChops.difference(a.convert("RGB"), b.convert("RGB"))).sum2
     return 10 * math.log10(255**2 * 3 * a.width * a.height / sum(squares))
 
 
-def fidelity(folder: Path) -> None:
+def fidelity(folder: Path, who: str) -> None:
     """PSNR to the exact Lanczos resize, in dB, and bytes: ours and the naive program's."""
     found: list[tuple[float, float, int, int]] = []
     for path in sorted(folder.iterdir()):
@@ -106,8 +159,8 @@ def fidelity(folder: Path) -> None:
         found.append((shown[0], shown[1], len(made), len(theirs)))
     ours_db, theirs_db = (sum(row[column] for row in found) / len(found) for column in (0, 1))
     ours_bytes, theirs_bytes = (sum(row[column] for row in found) for column in (2, 3))
-    print(f"| PSNR, ours : naive Pillow | {ours_db:.2f} dB | {theirs_db:.2f} dB | {ours_db - theirs_db:+.2f} dB |")
-    print(f"| size, ours : naive Pillow | {ours_bytes:,} B | {theirs_bytes:,} B | {ours_bytes / theirs_bytes:.3f} |")
+    print(f"| PSNR, {who} : naive Pillow | {ours_db:.2f} dB | {theirs_db:.2f} dB | {ours_db - theirs_db:+.2f} dB |")
+    print(f"| size, {who} : naive Pillow | {ours_bytes:,} B | {theirs_bytes:,} B | {ours_bytes / theirs_bytes:.3f} |")
 
 
 def main() -> None:
@@ -122,26 +175,28 @@ def main() -> None:
                 draw(size, number).save(folder / f"{size[0]}_{number}.png")
         pieces = len(SIZES) * PICTURES
         say(f"{pieces} pictures, {cores} cores:")
-        compare(
-            f"ours, {cores} threads : naive Pillow, one thread",
-            lambda: ours(root, cores), lambda: naive(folder, root / "other"), pieces=pieces,
-        )  # fmt: skip
-        compare(
-            "ours, one thread : naive Pillow, one thread",
-            lambda: ours(root, 1), lambda: naive(folder, root / "other"), pieces=pieces,
-        )  # fmt: skip
-        sharp = ["node", "-e", SHARP, str(folder), str(root / "other")]
-        if (
-            shutil.which("node")
-            and subprocess.run(["node", "-e", "require('sharp')"], capture_output=True).returncode == 0
-        ):
-            compare(
-                f"ours, {cores} threads : sharp, four at a time",
-                lambda: ours(root, cores), lambda: subprocess.run(sharp, check=True), pieces=pieces,
-            )  # fmt: skip
-        else:
+        sharp = sharp_at_its_best(folder, root / "other")
+        if sharp is None:
             say("sharp is not installed: npm install sharp, then NODE_PATH=$PWD/node_modules")
-        fidelity(folder)
+        switch(True)
+        if len(fast.names()) < 2:
+            say("The extra is not installed: pip install 'sdgen-thumbnail-plugin[fast]'")
+        for extra in (False, True) if len(fast.names()) == 2 else (False,):
+            switch(extra)
+            who = "[fast]" if extra else "default"
+            for workers in (cores, 1):
+                compare(
+                    f"{who}, {workers} thread{'s'[: workers - 1]} : naive Pillow, one thread",
+                    lambda workers=workers: ours(root, workers),  # type: ignore[misc]
+                    lambda: naive(folder, root / "other"), pieces=pieces,
+                )  # fmt: skip
+            if sharp is not None:
+                compare(
+                    f"{who}, {cores} threads : sharp at its best",
+                    lambda: ours(root, cores), lambda: subprocess.run(sharp, check=True), pieces=pieces,
+                )  # fmt: skip
+            fidelity(folder, who)
+            parts_alone([path.read_bytes() for path in sorted(folder.iterdir())])
 
 
 if __name__ == "__main__":

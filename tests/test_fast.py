@@ -1,0 +1,197 @@
+"""The extra ``[fast]`` shows what Pillow shows. What needs it is skipped without it; ``tox -e py313-fast`` has it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageStat, PngImagePlugin
+
+from drawing import CHANNELS, SIGNATURE, as_png, chunk, chunks_of, header_chunk, joined, photo, png_of
+from sdgen_thumbnail_plugin import fast, imaging
+from sdgen_thumbnail_plugin.errors import ImageError
+from sdgen_thumbnail_plugin.model import Recipe
+from sdgen_thumbnail_plugin.png import DEPTHS, RGB, RGBA, read_header, read_parts
+
+RECIPE = Recipe(height_px=16, method=0)
+TYPES = [(colour_type, depth) for colour_type, depths in DEPTHS.items() for depth in depths]
+
+installed = pytest.mark.skipif(len(fast.names()) < 2, reason="the extra [fast] is not installed")
+
+
+def picture(png: bytes) -> tuple[str, bytes]:
+    """What is decoded, in full size: mode and samples."""
+    header = read_header(png)
+    found = imaging._decoded(png, header, read_parts(png, header))
+    return ("RGB", found) if isinstance(found, bytes) else (found.mode, found.tobytes())
+
+
+def by_pillow(work: Callable[[bytes], object], png: bytes) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "_decoder", lambda: None)
+        return work(png)
+
+
+def outcome(png: bytes) -> object:
+    """The picture, or what is said of it."""
+    try:
+        return picture(png)
+    except ImageError as error:
+        return type(error), error.message
+
+
+def takes(png: bytes) -> bool:
+    return fast.decode(png, read_header(png)) is not None
+
+
+def sample(colour_type: int, depth: int, size: tuple[int, int], *, tinted: bool, interlaced: bool) -> bytes:
+    """A picture with every value of its samples in use, and a tRNS where that may be."""
+    top = (1 << depth) - 1
+    channels = CHANNELS[colour_type]
+    transparency = {0: b"\0\1", 2: b"\0\1\0\2\0\3", 3: b"\0\x80\xff"}.get(colour_type) if tinted else None
+    return png_of(
+        *size, depth, colour_type,
+        lambda x, y: [(x * 7 + y * 13 + channel * 31) * 2654435761 % (top + 1) for channel in range(channels)],
+        palette=[value * 5 % 256 for value in range(3 << depth)] if colour_type == 3 else (),
+        transparency=transparency, interlaced=interlaced, idat_bytes=50,
+    )  # fmt: skip
+
+
+@installed
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("tinted", [False, True])
+@pytest.mark.parametrize(("colour_type", "depth"), TYPES)
+def test_every_kind_of_png_shows_the_same_pixels_as_by_pillow(
+    colour_type: int, depth: int, tinted: bool, interlaced: bool
+) -> None:
+    for size in [(1, 1), (1, 9), (9, 1), (5, 7), (33, 31), (64, 16)]:
+        png = sample(colour_type, depth, size, tinted=tinted, interlaced=interlaced)
+        if not tinted:  # decode gets no tRNS to see
+            assert takes(png) == (depth == 8 and colour_type in (RGB, RGBA) and not interlaced)
+        assert picture(png) == by_pillow(picture, png)
+
+
+@installed
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+def test_what_pillow_writes_with_its_mixed_row_filters_shows_the_same_pixels(mode: str) -> None:
+    for size in [(320, 256), (101, 77)]:
+        png = as_png(photo(*size).convert("I").convert(mode) if mode == "I;16" else photo(*size).convert(mode))
+        assert picture(png) == by_pillow(picture, png)
+
+
+@installed
+@pytest.mark.parametrize("filter_type", range(5))
+@pytest.mark.parametrize("colour_type", [RGB, RGBA])
+def test_every_row_filter_is_undone_as_by_pillow(colour_type: int, filter_type: int) -> None:
+    row_bytes = 37 * CHANNELS[colour_type]
+    rows = b"".join(bytes([filter_type]) + bytes(i * y * 11 % 251 for i in range(row_bytes)) for y in range(1, 24))
+    png = SIGNATURE + header_chunk(37, 23, 8, colour_type) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND")
+    assert takes(png)
+    assert picture(png) == by_pillow(picture, png)
+
+
+ROWS = zlib.compress(bytes(14))
+BROKEN = {
+    name: SIGNATURE + header_chunk(2, 2) + chunk(b"IDAT", pixels) + chunk(b"IEND")
+    for name, pixels in {
+        "too few rows": zlib.compress(bytes(7)),
+        "too many rows": zlib.compress(bytes(1000)),
+        "no such filter": zlib.compress(b"\x09" * 14),
+        "not zlib": b"nonsense",
+        "no sum": ROWS[:-4],
+        "wrong sum": ROWS[:-4] + b"sums",
+        "more after it": ROWS + b"more",
+    }.items()
+}
+
+
+@installed
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_file_ends_as_by_pillow(what: str) -> None:
+    assert outcome(BROKEN[what]) == by_pillow(outcome, BROKEN[what])
+
+
+@installed
+@given(st.sampled_from(["RGB", "RGBA"]), st.booleans(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_flipped_bits_end_as_by_pillow(mode: str, sums_mended: bool, data: st.DataObject) -> None:
+    png = bytearray(as_png(photo(24, 20).convert(mode)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        png[data.draw(st.integers(41, len(png) - 17))] ^= 1 << data.draw(st.integers(0, 7))
+    changed = joined(chunks_of(bytes(png))) if sums_mended else bytes(png)
+    assert outcome(changed) == by_pillow(outcome, changed)
+
+
+@installed
+@pytest.mark.parametrize("size", [(800, 600), (600, 800), (101, 1001), (1, 500), (2000, 61), (240, 240)])
+def test_shrinking_by_it_is_lanczos(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    wanted = imaging.thumbnail_size(*size, 60)
+    small = fast.resize(image.tobytes(), size, wanted)
+    assert small is not None
+    rms = ImageStat.Stat(ImageChops.difference(small, image.resize(wanted, Image.Resampling.LANCZOS))).rms
+    assert max(rms) < 0.75  # of 255: what rounding between the two passes makes
+
+
+def test_enlarging_is_left_to_pillow() -> None:
+    image = photo(30, 20)
+    assert fast.resize(image.tobytes(), image.size, (60, 20)) is None
+    assert fast.resize(image.tobytes(), image.size, (30, 40)) is None
+
+
+@installed
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_thumbnail_is_made_by_it(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    png = as_png(photo(500, 400).convert(mode))
+    monkeypatch.delattr(PngImagePlugin, "PngImageFile")
+    monkeypatch.delattr(Image.Image, "resize")
+    webp = imaging.make_thumbnail(png, RECIPE)
+    assert Image.open(io.BytesIO(webp)).size == (20, 16)
+
+
+def test_larger_pictures_are_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_MAX_PIXELS", 99)
+    assert not takes(as_png(photo(10, 10)))
+
+
+def test_whatever_goes_wrong_in_it_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> object:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(fast, "_decoder", lambda: fail)
+    png = as_png(photo(10, 10))
+    assert not takes(png)
+    assert imaging.make_thumbnail(png, RECIPE)
+
+
+@pytest.mark.parametrize("broken", ["imagecodecs", "cykooz_resizer"])
+def test_a_library_that_cannot_be_imported_is_as_good_as_absent(broken: str) -> None:
+    code = f"""
+import sys
+sys.modules[{broken!r}] = None
+from sdgen_thumbnail_plugin import fast, imaging
+from sdgen_thumbnail_plugin.model import Recipe
+assert not any(name.replace("-", "_").startswith({broken!r}) for name in fast.names())
+imaging.make_thumbnail(sys.stdin.buffer.read(), Recipe())
+"""
+    subprocess.run([sys.executable, "-c", code], input=as_png(photo(10, 10)), check=True)
+
+
+def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(fast.FAST_VARIABLE, "0")
+    code = "from sdgen_thumbnail_plugin import fast; import sys; sys.exit(len(fast.names()))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_ours_imports_neither_library() -> None:
+    code = (
+        "import sys, sdgen_thumbnail_plugin.imaging\n"
+        "sys.exit(', '.join({'imagecodecs', 'numpy', 'cykooz_resizer'} & sys.modules.keys()) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
