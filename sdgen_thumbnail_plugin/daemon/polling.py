@@ -35,7 +35,7 @@ class Findings:
 
     Attributes:
         directories: keys of the directories that are not as they were when last found complete.
-        files: keys of the images in active sessions that changed since the last pass.
+        files: keys of the images in active sessions that were written over since the last pass.
         cost_s: processor seconds the pass took.
     """
 
@@ -73,7 +73,8 @@ class DirectoryPoll:
                 continue  # the directory's own job says what is wrong with it
             before = self._seen.get(directory)
             if before is not None:
-                files += [key for key, stamp in images.items() if before.get(key) != stamp]
+                # One that is new changed its directory's time, and may be an old one with a new name.
+                files += [key for key, stamp in images.items() if before.get(key, stamp) != stamp]
             self._seen[directory] = images
         for directory in self._seen.keys() - active:
             del self._seen[directory]

@@ -21,7 +21,7 @@ from sdgen_thumbnail_plugin.model import Failure, Stamp
 
 __all__ = ["SCHEMA_VERSION", "Catalog", "blob_of", "catalog_is_healthy"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _BUSY_S = 5.0  # how long another process may hold the file (Python's own default)
 
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS failures (
     key BLOB PRIMARY KEY, mtime_ns INTEGER NOT NULL, size INTEGER NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL,
     remedy TEXT NOT NULL, version TEXT NOT NULL, failed_at_s REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stamps (directory BLOB PRIMARY KEY, packed BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -66,6 +67,7 @@ class Catalog:
         self._lock = threading.RLock()
         self._dirty_directories: set[str] = set()
         self._dirty_failures: set[str] = set()
+        self._dirty_stamps: dict[str, bytes] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
@@ -92,7 +94,7 @@ class Catalog:
             self._keep_a_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = OFF")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            if version in range(SCHEMA_VERSION):  # each version only added tables
                 connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"schema version {version}")
@@ -174,6 +176,7 @@ class Catalog:
         with self._lock:
             if self._directories.pop(directory, None) is not None:
                 self._dirty_directories.add(directory)
+                self._dirty_stamps.pop(directory, None)
             for key in [key for key in self._failures if parent_of(key) == directory]:
                 self.drop_failure(key)
 
@@ -184,6 +187,26 @@ class Catalog:
                 return list(self._directories)
             prefix = directory + "/"
             return [known for known in self._directories if known == directory or known.startswith(prefix)]
+
+    # -- the stamps of a complete directory's images: wanted once in a while, and so not kept in memory
+
+    def put_stamps(self, directory: str, packed: bytes) -> None:
+        """Notes the stamps of a directory's images, as ``moves`` packs them."""
+        with self._lock:
+            self._dirty_stamps[directory] = packed
+
+    def stamps(self, directory: str) -> bytes:
+        """The stamps noted last; empty where there are none, or the file cannot be read."""
+        with self._lock:
+            packed = self._dirty_stamps.get(directory)
+            if packed is None:
+                try:
+                    sql = "SELECT packed FROM stamps WHERE directory = ?"
+                    row = self._connection.execute(sql, (blob_of(directory),)).fetchone()
+                except sqlite3.Error:
+                    return b""
+                packed = row[0] if row is not None else b""
+            return packed
 
     # -- failures
 
@@ -215,7 +238,7 @@ class Catalog:
     def flush(self) -> None:
         """Writes what changed. Raises ``CatalogError``; what was not written is kept for the next try."""
         with self._lock:
-            if not self._dirty_directories and not self._dirty_failures:
+            if not self._dirty_directories and not self._dirty_failures and not self._dirty_stamps:
                 return
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -229,6 +252,7 @@ class Catalog:
             except sqlite3.Error as error:
                 raise CatalogError(f"cannot be written: {error}", path=str(self.path)) from error
             self._dirty_directories.clear()
+            self._dirty_stamps.clear()
             self._dirty_failures.clear()
 
     def _write(self) -> None:
@@ -244,6 +268,11 @@ class Catalog:
                      record.thumbnails, record.failed, record.orphans, record.complete, record.swept_at_s)
                 )  # fmt: skip
         self._connection.executemany("DELETE FROM directories WHERE directory = ?", gone)
+        self._connection.executemany("DELETE FROM stamps WHERE directory = ?", gone)
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO stamps VALUES (?,?)",
+            [(blob_of(directory), packed) for directory, packed in self._dirty_stamps.items()],
+        )
         self._connection.executemany("INSERT OR REPLACE INTO directories VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
         failures = [(key, self._failures.get(key)) for key in self._dirty_failures]
         self._connection.executemany(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.keeper import DirectorySurvey, Keeper
 from sdgen_thumbnail_plugin.engine.plan import holds_back
 from sdgen_thumbnail_plugin.engine.scan import parent_of
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError
@@ -195,7 +196,7 @@ class CatchUp:
         while waiting:
             directory = waiting.popleft()
             try:
-                survey = self._keeper.survey(directory)
+                survey = self._keeper.follow(self._keeper.survey(directory))
             except MachineError as error:
                 log.error("✗ %s (%s)", error, error.remedy)
                 continue
@@ -264,6 +265,14 @@ class CatchUp:
         work: dict[str, int] = {}
         orphans: dict[str, int] = {}
         thumbnails = 0
+
+        def note(survey: DirectorySurvey) -> None:
+            keeper.settle(survey)
+            for found, number in ((work, survey.lacking), (orphans, survey.orphans)):
+                found.pop(survey.view.directory, None)
+                if number or (found is work and survey.actions):
+                    found[survey.view.directory] = number
+
         seen: set[str] = set()
         waiting = catalog.directories()
         while waiting and not self._ended():
@@ -284,20 +293,21 @@ class CatchUp:
                 if self._ended():
                     break
                 try:
-                    survey = keeper.survey(directory)
+                    survey = keeper.follow(keeper.survey(directory))
                 except MachineError as error:
                     log.error("✗ %s (%s)", error, error.remedy)
                     keeper.unsettle(directory)
                     continue
                 thumbnails += len(survey.view.thumbnails)
-                keeper.settle(survey)
-                if survey.actions:
-                    work[directory] = survey.lacking
-                if survey.orphans:
-                    orphans[directory] = survey.orphans
+                note(survey)
                 self._flush()
             waiting = [directory for directory in catalog.directories() if directory not in seen]
-        return work, orphans, thumbnails
+        if keeper.knows_orphans():  # an image may have moved into a directory that was looked at before its old one
+            for directory in [directory for directory, lacking in work.items() if lacking]:
+                with contextlib.suppress(MachineError):  # said above
+                    note(keeper.follow(keeper.survey(directory)))
+        known = set(catalog.directories())  # those that moved as a whole are forgotten
+        return work, {directory: number for directory, number in orphans.items() if directory in known}, thumbnails
 
     def _wait_for_directory(self, directory: str) -> None:
         self._workers.wait_for(lambda: self._ended() or not self._workers.is_busy_with(directory))

@@ -250,6 +250,14 @@ class ImageKeeper:
             error.everywhere = True
             raise
 
+    def _has_source(self, wanted: str) -> bool:
+        """Whether a thumbnail's source is there, under any name it may have."""
+        return any(
+            # No image has a thumbnail whose suffix is in capitals, whatever else it is called.
+            thumbnail_key(key) == wanted and self.source.image_exists(key)
+            for key in rivals(key_of_thumbnail(wanted))
+        )
+
     def delete_orphan(self, wanted: str) -> bool:
         """Deletes a thumbnail after a second look: at its source, under every name it may have, and at the root.
 
@@ -259,11 +267,7 @@ class ImageKeeper:
         Returns:
             whether it was deleted.
         """
-        if any(
-            # No image has a thumbnail whose suffix is in capitals, whatever else it is called.
-            thumbnail_key(key) == wanted and self.source.image_exists(key)
-            for key in rivals(key_of_thumbnail(wanted))
-        ):
+        if self._has_source(wanted):
             return False
         if not self.source.root_holds_anything():
             return False

@@ -6,20 +6,25 @@ from any thread, as often as one likes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.images import ImageKeeper
+from sdgen_thumbnail_plugin.engine.moves import Orphans, packed_stamps
 from sdgen_thumbnail_plugin.engine.plan import all_exact, is_fresh, nearly_equal, plan_directory, thumbnail_key
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryView, look_at, parent_of, times_of
 from sdgen_thumbnail_plugin.errors import SourceChangedError, SourceGoneError
-from sdgen_thumbnail_plugin.model import Action, ActionKind, Failure, Recipe
+from sdgen_thumbnail_plugin.model import Action, ActionKind, Failure, Reason, Recipe, Stamp
+from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
 
 __all__ = ["DirectorySurvey", "Keeper"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Keeper(ImageKeeper):
         self._held: frozenset[str] = frozenset()
         self._outdated: set[str] = set()  # directories without a record whose samples showed other settings
         self._last_times: dict[str, int | None] = {}
+        self._orphans = Orphans()
 
     # -- orphans held back
 
@@ -129,7 +135,7 @@ class Keeper(ImageKeeper):
 
         Raises ``MachineError``.
         """
-        survey = self.survey(directory)
+        survey = self.follow(self.survey(directory))
         found = self.catalog.discover(survey.view.directories)
         deferred: list[str] = []
         acted = False
@@ -195,6 +201,11 @@ class Keeper(ImageKeeper):
                 swept_at_s=view.looked_at_ns / 1e9,
             ),
         )
+        if complete:
+            kept = view.sources
+            if survey.failed:
+                kept = {key: stamp for key, stamp in kept.items() if thumbnail_key(key) in view.thumbnails}
+            self.catalog.put_stamps(view.directory, packed_stamps(kept))
 
     def unsettle(self, directory: str) -> None:
         """Forgets that a directory was complete, so that the next tick looks into it."""
@@ -215,6 +226,11 @@ class Keeper(ImageKeeper):
             record = self.catalog.record(directory)
             if record is None or record.times is None or record.times != times[directory] or record.recipe != tag:
                 changed.append(directory)
+        gone = [directory for directory in changed if times[directory].source_ns is None]
+        for directory in self._orphans.note_gone(directories, gone):
+            record = self.catalog.record(directory)
+            if record is not None and record.recipe == tag:
+                self._orphans.note_directory(directory, self.catalog.stamps(directory))
         return changed
 
     def last_times(self) -> dict[str, int | None]:
@@ -259,6 +275,55 @@ class Keeper(ImageKeeper):
         return True
 
     # -- moves
+
+    def follow(self, survey: DirectorySurvey) -> DirectorySurvey:
+        """Renames thumbnails for images that were renamed while nobody watched, known by equal stamps.
+
+        Returns:
+            the survey as it is then. Raises ``MachineError``.
+        """
+        view = survey.view
+        orphans = [action.key for action in survey.actions if action.reason is Reason.ORPHAN]
+        if orphans:
+            self._note_orphans(view.directory, view.thumbnails, orphans)
+        missing = [action for action in survey.actions if action.reason is Reason.MISSING]
+        if not missing:
+            return survey
+        if len(missing) == len(view.sources) and not view.thumbnails:
+            old = self._orphans.take_directory(view.sources)
+            if old is not None and self.rename_directory(old, view.directory):
+                log.info("✓ Followed renamed session: %s", printable(view.directory))
+                return self.survey(view.directory)
+        if not self._orphans.any_images:
+            return survey
+        for directory in self._orphans.unlisted():
+            thumbnails = self.target.list_directory(directory).images
+            self._note_orphans(directory, thumbnails, thumbnails)
+        followed = [action.key for action in missing if action.stamp and self._reuse(action.key, action.stamp)]
+        for key in followed:
+            log.info("✓ Followed renamed image: %s", printable(key))
+        return self.survey(view.directory) if followed else survey
+
+    def knows_orphans(self) -> bool:
+        """Whether ``follow`` may find more than it did when it looked at fewer directories."""
+        return self._orphans.any_images
+
+    def _note_orphans(self, directory: str, thumbnails: Mapping[str, Stamp], orphans: Iterable[str]) -> None:
+        record = self.catalog.record(directory)
+        if record is not None and record.recipe == self.recipe.tag:
+            self._orphans.note_images(thumbnails, orphans, self.catalog.stamps(directory))
+
+    def _reuse(self, key: str, stamp: Stamp) -> bool:
+        orphan = self._orphans.take_image(stamp)
+        if orphan is None or self._has_source(orphan):
+            return False
+        thumbnail = self.target.get_image_metadata(orphan)
+        if thumbnail is None or thumbnail.mtime_ns != stamp.mtime_ns or thumbnail.size == 0:
+            return False
+        if not self.target.rename_image(orphan, thumbnail_key(key)):
+            return False
+        self._note_remade(key)
+        return True
 
     def rename_image(self, old: str, new: str) -> bool:
         """Follows an image that got another name, if its thumbnail was fresh and still is."""

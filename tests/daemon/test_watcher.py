@@ -93,11 +93,12 @@ def test_a_deleted_png_loses_its_thumbnail(watched: Project) -> None:
 
 
 def test_a_renamed_png_keeps_its_thumbnail_under_the_new_name(watched: Project) -> None:
-    name = "20251110_151059-old/first.png"
-    wait_for(lambda: watched.is_fresh(name), SOON_S)
-    (watched.results / name).rename(watched.results / "20251110_151059-old/renamed.png")
-    wait_for(lambda: watched.is_fresh("20251110_151059-old/renamed.png"), SOON_S)
+    name, new = "20251110_151059-old/first.png", "20251110_151059-old/renamed.png"
+    inode = inode_when_complete(watched, name)
+    (watched.results / name).rename(watched.results / new)
+    wait_for(lambda: watched.is_fresh(new), SOON_S)
     wait_for(lambda: not watched.thumbnail(name).exists(), SOON_S)
+    assert watched.thumbnail(new).stat().st_ino == inode
 
 
 def test_a_directory_moved_in_is_made_right_and_watched(watched: Project, tmp_path: Path) -> None:
@@ -164,15 +165,20 @@ def test_a_burst_of_images_is_all_done(watched: Project) -> None:
     wait_for(watched.is_exact, 20)
 
 
-def test_a_renamed_sessions_thumbnails_are_renamed_not_made_again(project: Project) -> None:
-    project.image("20251110_151059-old/first.png")
-    with watching(project, observer="native"):
-        wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
-        inode = project.thumbnail("20251110_151059-old/first.png").stat().st_ino
-        (project.results / "20251110_151059-old").rename(project.results / "20251110_151059-new")
-        wait_for(lambda: project.is_fresh("20251110_151059-new/first.png"))
-        assert project.thumbnail("20251110_151059-new/first.png").stat().st_ino == inode
-        wait_for(lambda: not (project.thumbnails / "20251110_151059-old").exists())
+def inode_when_complete(project: Project, name: str) -> int:
+    """Which file a thumbnail is, once the watcher has written down that nothing is left to do."""
+    wait_for(lambda: project.is_fresh(name), SOON_S)
+    wait_for(lambda: project.state()["phase"] == "watching" and not project.state()["sessions"]["incomplete"], SOON_S)
+    return project.thumbnail(name).stat().st_ino
+
+
+def test_a_renamed_sessions_thumbnails_are_renamed_not_made_again(watched: Project) -> None:
+    old, new = watched.results / "20251110_151059-old", watched.results / "20251110_151059-new"
+    inode = inode_when_complete(watched, f"{old.name}/first.png")
+    old.rename(new)
+    wait_for(lambda: watched.is_fresh(f"{new.name}/first.png"), SOON_S)
+    wait_for(lambda: not (watched.thumbnails / old.name).exists(), SOON_S)
+    assert watched.thumbnail(f"{new.name}/first.png").stat().st_ino == inode
 
 
 def test_an_overwrite_in_a_directory_moved_in_long_ago_is_noticed(project: Project, tmp_path: Path) -> None:
