@@ -128,11 +128,12 @@ class Catalog:
             "SELECT directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s,"
             " source_ns IS NULL AND target_ns IS NULL FROM directories"
         )
+        new = tuple.__new__  # a third of what a named tuple's own costs, twice for every directory at every start
         return {
-            _text(directory): DirectoryRecord(
-                None if unknown else DirectoryTimes(source_ns, target_ns),
+            _text(directory): new(DirectoryRecord, (
+                None if unknown else new(DirectoryTimes, (source_ns, target_ns)),
                 recipe, images, thumbnails, failed, orphans, bool(complete), swept_at_s,
-            )
+            ))
             for (directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s,
                  unknown) in rows
         }  # fmt: skip
@@ -257,7 +258,7 @@ class Catalog:
 
     def _write(self) -> None:
         gone, kept = [], []
-        for directory in self._dirty_directories:
+        for directory in sorted(self._dirty_directories):  # in the table's own order it is quicker
             record = self._directories.get(directory)
             if record is None:
                 gone.append((blob_of(directory),))
@@ -271,7 +272,7 @@ class Catalog:
         self._connection.executemany("DELETE FROM stamps WHERE directory = ?", gone)
         self._connection.executemany(
             "INSERT OR REPLACE INTO stamps VALUES (?,?)",
-            [(blob_of(directory), packed) for directory, packed in self._dirty_stamps.items()],
+            [(blob_of(directory), packed) for directory, packed in sorted(self._dirty_stamps.items())],
         )
         self._connection.executemany("INSERT OR REPLACE INTO directories VALUES (?,?,?,?,?,?,?,?,?,?)", kept)
         failures = [(key, self._failures.get(key)) for key in self._dirty_failures]

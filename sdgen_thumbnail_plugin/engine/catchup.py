@@ -131,13 +131,15 @@ class CatchUp:
         """Sessions newest first: complete ones are skipped, incomplete ones processed; the first complete one after an
         incomplete one stops it."""
         started = self._counts()
-        sessions = [session.name for session in self._sessions.list_sessions()]
         log.info("🔄 Starting smart catch-up: newest sessions first")
-        log.info("📂 Found %d sessions", len(sessions))
-        known = self._complete_sessions(sessions)
+        known, everything = self._complete_sessions()
+        # Where nothing at all changed, not even the root, there is nobody to put into an order.
+        sessions = [] if everything else [session.name for session in self._sessions.list_sessions()]
+        log.info("📂 Found %d sessions", len(known) if everything else len(sessions))
         found: list[_Incomplete] = []
         running: deque[_Incomplete] = deque()
-        done = skipped = 0
+        done = 0
+        skipped = len(known) if everything else 0
         for session in sessions:
             if self._ended():
                 break
@@ -178,15 +180,15 @@ class CatchUp:
         self._flush()
         return incomplete.lacking
 
-    def _complete_sessions(self, sessions: list[str]) -> set[str]:
-        """Sessions none of whose known directories changed since they were found complete: two stats each."""
-        catalog = self._keeper.catalog
-        directories = [directory for directory in catalog.directories() if directory]
-        known = {directory.partition("/")[0] for directory in directories}
+    def _complete_sessions(self) -> tuple[set[str], bool]:
+        """Sessions none of whose known directories changed since they were found complete, two stats each; and whether
+        that is all there is."""
+        directories = self._keeper.catalog.directories()
         differing = self._keeper.changed_directories(directories)
         self._just_seen = frozenset(directories).difference(differing)
+        known = {directory.partition("/")[0] for directory in directories if directory}
         changed = {directory.partition("/")[0] for directory in differing}
-        return {session for session in sessions if session in known and session not in changed}
+        return known - changed, bool(directories) and not differing and "" in self._just_seen
 
     def _look_into(self, session: str) -> _Incomplete | None:
         """Surveys a session with all directories below it; None where it is complete."""
@@ -259,9 +261,11 @@ class CatchUp:
         """Work by directory, orphans by directory, and how many thumbnails there are in all."""
         keeper, catalog = self._keeper, self._keeper.catalog
         catalog.discover([""])
-        for failure in catalog.failures().values():
-            if failure.version != __version__:  # a new version of ours tries again
-                keeper.unsettle(parent_of(failure.key))
+        # A new version of ours tries again what an old one failed at.
+        again = {parent_of(failure.key) for failure in catalog.failures().values() if failure.version != __version__}
+        for directory in again:
+            keeper.unsettle(directory)
+        self._just_seen = self._just_seen.difference(again)
         work: dict[str, int] = {}
         orphans: dict[str, int] = {}
         thumbnails = 0
@@ -279,15 +283,14 @@ class CatchUp:
             seen_before, self._just_seen = self._just_seen, frozenset()
             asked = [directory for directory in waiting if directory not in seen_before]
             changed = set(waiting if everything else keeper.changed_directories(asked))
+            looked_at = []
+            records = catalog.records()
             for directory in waiting:
-                record = catalog.record(directory)
-                if directory not in changed and record is not None and not record.orphans:
+                record = records.get(directory)
+                if record is None or record.orphans or directory in changed:
+                    looked_at.append(directory)
+                else:
                     thumbnails += record.thumbnails
-            looked_at = [
-                directory
-                for directory in waiting
-                if directory in changed or (record := catalog.record(directory)) is None or record.orphans
-            ]
             seen.update(waiting)
             for directory in looked_at:
                 if self._ended():

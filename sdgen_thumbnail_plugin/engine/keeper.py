@@ -17,7 +17,6 @@ from sdgen_thumbnail_plugin.engine.moves import Orphans, packed_stamps
 from sdgen_thumbnail_plugin.engine.plan import all_exact, is_fresh, nearly_equal, plan_directory, thumbnail_key
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryView, look_at, parent_of, times_of
-from sdgen_thumbnail_plugin.errors import SourceChangedError, SourceGoneError
 from sdgen_thumbnail_plugin.model import Action, ActionKind, Failure, Reason, Recipe, Stamp
 from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
@@ -222,8 +221,9 @@ class Keeper(ImageKeeper):
         self._last_times = {directory: found.source_ns for directory, found in times.items()}
         tag = self.recipe.tag
         changed = []
+        records = self.catalog.records()
         for directory in directories:
-            record = self.catalog.record(directory)
+            record = records.get(directory)
             if record is None or record.times is None or record.times != times[directory] or record.recipe != tag:
                 changed.append(directory)
         gone = [directory for directory in changed if times[directory].source_ns is None]
@@ -264,11 +264,8 @@ class Keeper(ImageKeeper):
             ]
         if not fresh:
             return None
-        for key in {min(fresh), max(fresh)}:
-            try:
-                head = self.target.read_image(thumbnail_key(key), limit_bytes=WEBP_HEADER_BYTES).data
-            except (SourceGoneError, SourceChangedError):
-                continue
+        ends = sorted({thumbnail_key(min(fresh)), thumbnail_key(max(fresh))})
+        for head in self.target.read_heads(ends, WEBP_HEADER_BYTES):
             size = read_webp_size(head)
             if size is None or size[1] != self.recipe.height_px:
                 return False

@@ -11,6 +11,7 @@ import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 
 from sdgen_thumbnail_plugin.model import Stamp
 
@@ -22,7 +23,7 @@ _LIMIT = 100_000  # orphans known one by one, 40 MB at most; directories that mo
 
 def packed_stamps(sources: Mapping[str, Stamp]) -> bytes:
     """The stamps of one directory's images in the order of their names: 16 bytes an image."""
-    return array("q", [number for key in sorted(sources) for number in sources[key]]).tobytes()
+    return array("q", chain.from_iterable(map(sources.__getitem__, sorted(sources)))).tobytes()
 
 
 def unpacked_stamps(packed: bytes) -> list[Stamp]:

@@ -181,15 +181,13 @@ def all_exact(sources: Mapping[str, Stamp], thumbnails: Mapping[str, Stamp]) -> 
     """Whether every image has a thumbnail that carries exactly its time, and there is nothing besides: then, made with
     today's settings, the directory needs nothing, whatever else is known. What nearly all looks find, in one pass.
 
-    Keys in ``.png`` alone: only their thumbnails are certain to be theirs.
+    Keys in ``.png`` alone: only their thumbnails are certain to be theirs. A key that holds ``.png`` twice is refused
+    here too, and left to the plan.
     """
     if len(sources) != len(thumbnails):
         return False
-    for key, stamp in sources.items():
-        thumbnail = thumbnails.get(key[:-4] + THUMBNAIL_SUFFIX)
-        if thumbnail is None or thumbnail[0] != stamp[0] or not thumbnail[1] or key[-4:] != SOURCE_SUFFIX:
-            return False
-    return True
+    wanted = {key.replace(SOURCE_SUFFIX, THUMBNAIL_SUFFIX): stamp[0] for key, stamp in sources.items()}
+    return wanted == {key: stamp[0] if stamp[1] else None for key, stamp in thumbnails.items()}
 
 
 def holds_back(orphans: int, thumbnails: int, *, count: int = 100, fraction: float = 0.2) -> bool:

@@ -73,12 +73,11 @@ def times_of(source: ImageStorage, target: ImageStorage, directories: Collection
 def look_at(source: ImageStorage, target: ImageStorage, directory: str) -> DirectoryView:
     """Lists one directory and its twin. Raises ``MachineError`` where either cannot be listed."""
     now_ns = time.time_ns()
-    times = times_of(source, target, [directory])[directory]
     images = source.list_directory(directory)
     thumbnails = target.list_directory(directory)
     return DirectoryView(
         directory=directory,
-        times=times,
+        times=DirectoryTimes(images.mtime_ns, thumbnails.mtime_ns),
         looked_at_ns=now_ns,
         sources=images.images,
         thumbnails=thumbnails.images,

@@ -34,11 +34,13 @@ class DirectoryListing:
         images: key to stamp, of every file with the storage's suffix.
         directories: keys of the directories directly below.
         temporaries: keys of our own unfinished files.
+        mtime_ns: the directory's modification time before it was listed, in nanoseconds; None where it is not there.
     """
 
     images: Mapping[str, Stamp] = field(default_factory=dict)
     directories: Sequence[str] = ()
     temporaries: Sequence[str] = ()
+    mtime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,9 @@ class ImageStorage(Protocol):
 
         Raises ``SourceGoneError``; ``SourceChangedError`` where it changed meanwhile.
         """
+
+    def read_heads(self, keys: Sequence[str], limit_bytes: int) -> list[bytes]:
+        """The first bytes of some images of one directory, of those that are there; for a look, no more."""
 
     def write_image_bytes(self, key: str, content: bytes, *, mtime_ns: int | None = None) -> None:
         """Puts the image into place whole: a reader sees the old one or the new one. Missing folders are made.

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_all_deleted_thumbnails_come_back(project: Project) -> None:
     assert project.is_exact()
 
 
-def test_on_the_next_start_complete_sessions_are_not_listed(project: Project) -> None:
+def test_on_the_next_start_complete_sessions_are_not_listed(project: Project, caplog: pytest.LogCaptureFixture) -> None:
     sessions = [session_of(day) for day in range(1, 31)]
     for session in sessions:
         draw(project, session, 2, done=2)
@@ -77,9 +78,11 @@ def test_on_the_next_start_complete_sessions_are_not_listed(project: Project) ->
         engine.audit()
         assert set(sessions) <= set(engine.source.listed)
     with open_engine(project) as engine:
-        assert engine.smart().sessions == 0
-        assert engine.source.listed == [""]  # the sessions themselves
+        summary = engine.smart()
+        assert (summary.sessions, summary.skipped) == (0, 30)
+        assert not engine.source.listed
         assert not engine.target.listed
+        assert "📂 Found 30 sessions" in caplog.text
     with open_engine(project) as engine:
         assert engine.audit().sessions == 0
         assert not engine.source.listed
@@ -109,6 +112,24 @@ def test_a_directory_that_changed_a_moment_ago_is_looked_at_again(project: Proje
         engine.source.listed.clear()
         engine.audit()
         assert engine.source.listed == [session_of(1)]
+
+
+def test_what_another_version_failed_at_is_tried_again_at_the_next_start(project: Project) -> None:
+    draw(project, session_of(1), 1, done=1)
+    bad = f"{session_of(1)}/bad.png"
+    (project.results / bad).write_bytes(b"broken")
+    project.age()
+    with open_engine(project) as engine:
+        engine.audit()
+        failure = engine.catalog.failures()[bad]
+        assert OutcomeKind.FAILED in engine.kinds()
+    for version, again in ((failure.version, False), ("an older one", True)):
+        with open_engine(project) as engine:
+            engine.catalog.put_failure(replace(failure, version=version))
+            catch_up = engine.catch_up()
+            catch_up.smart()
+            catch_up.audit()
+            assert (OutcomeKind.FAILED in engine.kinds()) == again
 
 
 def test_an_overwritten_image_is_found_when_everything_is_looked_at(project: Project) -> None:

@@ -98,6 +98,22 @@ def test_an_empty_file_is_filled(path: Path) -> None:
         assert catalog.set_aside is None
 
 
+def test_a_file_of_the_first_version_is_kept_and_gets_what_it_lacks(path: Path) -> None:
+    with Catalog(path) as catalog:
+        catalog.put("s", RECORD)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE stamps; PRAGMA user_version = 1")
+    with Catalog(path) as catalog:
+        assert catalog.set_aside is None
+        assert catalog.record("s") == RECORD
+        catalog.put_stamps("s", b"packed")
+    with Catalog(path) as catalog:
+        assert catalog.stamps("s") == b"packed"
+        catalog.forget("s")
+        catalog.flush()
+        assert catalog.stamps("s") == b""
+
+
 def test_a_file_of_a_newer_version_is_set_aside(path: Path) -> None:
     with Catalog(path) as catalog:
         catalog.put("s", RECORD)
