@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["FAST_VARIABLE", "decode", "names", "resize"]
+__all__ = ["FAST_VARIABLE", "decode", "names", "resize", "takes"]
 
 FAST_VARIABLE = "SDGEN_THUMBNAILS_FAST"
 """Set to 0, the extra is left alone, installed or not."""
@@ -39,6 +39,12 @@ def names() -> list[str]:
     return [f"{name} {version(name)}" for name, one in found.items() if one is not None]
 
 
+def takes(header: PngHeader) -> bool:
+    """Whether the decoder is there, and meant for such a picture."""
+    plain = header.colour_type in _CHANNELS and header.bit_depth == 8 and not header.interlaced
+    return plain and header.pixels <= _MAX_PIXELS and _decoder() is not None
+
+
 def decode(png: bytes, header: PngHeader) -> bytes | None:
     """Unpacks a picture of 8-bit RGB or RGBA.
 
@@ -49,17 +55,14 @@ def decode(png: bytes, header: PngHeader) -> bytes | None:
     Returns:
         Its samples, 3 or 4 bytes a pixel, row after row without gaps; None where Pillow is to unpack it.
     """
-    channels = _CHANNELS.get(header.colour_type)
-    if channels is None or header.bit_depth != 8 or header.interlaced or header.pixels > _MAX_PIXELS:
-        return None
     decoder = _decoder()
-    if decoder is None:
+    if decoder is None or not takes(header):
         return None
     try:
         samples = decoder(png)
     except Exception:  # noqa: BLE001 - whatever it is, Pillow will say it
         return None
-    if samples.shape != (header.height_px, header.width_px, channels) or samples.itemsize != 1:
+    if samples.shape != (header.height_px, header.width_px, _CHANNELS[header.colour_type]) or samples.itemsize != 1:
         return None
     return bytes(samples.data)
 

@@ -24,6 +24,7 @@ from sdgen_thumbnail_plugin.errors import (
     TruncatedImageError,
 )
 from sdgen_thumbnail_plugin.png import (
+    GREY,
     GREY_ALPHA,
     HEADER_BYTES,
     PALETTE,
@@ -46,6 +47,7 @@ __all__ = [
     "MAX_WEBP_SIDE_PX",
     "WEBP_HEADER_BYTES",
     "make_thumbnail",
+    "peak_pixels",
     "read_webp_size",
     "thumbnail_size",
 ]
@@ -114,11 +116,22 @@ def read_webp_size(head: bytes) -> tuple[int, int] | None:
     return None
 
 
+def peak_pixels(header: PngHeader) -> int:
+    """How much memory making a thumbnail takes at its peak, in plain pixels of four bytes (measured with Pillow 13)."""
+    alpha = header.colour_type in (GREY_ALPHA, RGBA)
+    if fast.takes(header):
+        peak_bytes = 14 if alpha else 9
+    elif header.bit_depth == 16 and header.colour_type == GREY:
+        peak_bytes = 12
+    else:
+        peak_bytes = 9 if alpha else 4
+    return header.pixels * peak_bytes // 4
+
+
 def make_thumbnail(png: bytes, recipe: Recipe, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Makes a thumbnail: a lossy WebP in sRGB, upright, opaque, `recipe.height_px` high, without any metadata.
 
-    At its peak it takes up to 12 bytes of memory per pixel of the source (16-bit grey with a transparent value; 9 for
-    RGB with alpha, 4 for plain RGB), measured with Pillow 13.
+    How much memory that takes at its peak, ``peak_pixels`` tells.
 
     Args:
         png: the whole file.

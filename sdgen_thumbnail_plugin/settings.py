@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
 from sdgen_thumbnail_plugin.fast import FAST_VARIABLE
@@ -35,10 +34,10 @@ _CONFIG_LIMIT_BYTES = 16 * 1024 * 1024
 ObserverChoice = Literal["auto", "native", "polling"]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be chosen. Lengths of time in seconds, sizes in pixels or bytes."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source_dir: Path = Field(default=Path("results"), description="folder of the sessions")
     target_dir: Path = Field(default=Path("thumbnails"), description="folder of the thumbnails")
@@ -66,17 +65,6 @@ class Settings(BaseSettings):
     hold_back_fraction: float = Field(default=0.2, ge=0, le=1, description="or this fraction of all thumbnails")
     log_max_bytes: int = Field(default=2_000_000, ge=10_000, description="size at which the log is rotated, in bytes")
     log_backups: int = Field(default=3, ge=0, le=100, description="rotated logs kept")
-
-    @classmethod
-    def settings_customise_sources(  # the JSON file is read by us, for messages that name the nearest key
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings)
 
     @property
     def recipe(self) -> Recipe:
@@ -112,15 +100,14 @@ def load_settings(
     for name in ("source_dir", "target_dir"):
         if name in chosen:
             chosen[name] = Path.cwd() / chosen[name]
-    environment = {
-        name[len(ENVIRONMENT_PREFIX) :].lower() for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)
-    }
+    # Read here and not by pydantic-settings, which brings asyncio, ssl and email into a process that lives for weeks.
+    variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
+    environment = {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ}
     usual = dict(zip(("source_dir", "target_dir"), usual_folders or (), strict=False))
-    values = {name: value for name, value in (usual | stored).items() if name not in environment} | chosen
     try:
-        settings = Settings(**values)
+        settings = Settings(**(usual | stored | environment | chosen))
     except ValidationError as error:
-        raise _explain(error, set(chosen), environment, base) from error
+        raise _explain(error, set(chosen), set(environment), base) from error
     return settings.model_copy(
         update={"source_dir": base / settings.source_dir, "target_dir": base / settings.target_dir}
     )

@@ -45,6 +45,7 @@ from sdgen_thumbnail_plugin.imaging import (
     MAX_WEBP_SIDE_PX,
     WEBP_HEADER_BYTES,
     make_thumbnail,
+    peak_pixels,
     read_webp_size,
     thumbnail_size,
 )
@@ -401,6 +402,17 @@ def test_sixty_thousand_squared_is_refused_by_its_header_alone() -> None:
     assert read_header(head).pixels == 3_600_000_000
     with pytest.raises(TooManyPixelsError, match="60000x60000"):
         make_thumbnail(head, RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "depth", "bytes_a_pixel"),
+    [(0, 8, 4), (2, 8, 4), (2, 16, 4), (3, 1, 4), (4, 8, 9), (6, 8, 9), (0, 16, 12)],
+)
+def test_memory_is_asked_for_by_the_kind_of_image(
+    colour_type: int, depth: int, bytes_a_pixel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "_decoder", lambda: None)
+    assert peak_pixels(PngHeader(1000, 4, depth, colour_type, False)) == 1000 * bytes_a_pixel
 
 
 def test_max_pixels_is_respected_to_the_pixel() -> None:

@@ -15,6 +15,7 @@ __all__ = ["LOGGER_NAME", "WatcherLog", "last_lines", "log_beside_the_watcher", 
 LOGGER_NAME = "sdgen_thumbnail_plugin"
 _FORMAT = "%(asctime)s %(message)s"
 _TAIL_BYTES = 1_000_000
+_LOOK_EVERY_S = 1.0
 
 
 class _OneLine(logging.Formatter):
@@ -31,11 +32,15 @@ class WatcherLog(RotatingFileHandler):
     def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
         super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=True)
         self.setFormatter(_OneLine(_FORMAT))
+        self._looked_at_s = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.stream is not None and not self._is_still_there():
-            self.stream.close()
-            self.stream = None  # FileHandler opens it again
+        # Not at every line: of a burst's two lines an image it would be a third of the price.
+        if self.stream is not None and abs(record.created - self._looked_at_s) > _LOOK_EVERY_S:
+            self._looked_at_s = record.created
+            if not self._is_still_there():
+                self.stream.close()
+                self.stream = None  # FileHandler opens it again
         super().emit(record)
 
     def _is_still_there(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -125,6 +126,7 @@ class NativeObserver:
         self._handler = handler
         self._observer: BaseObserver | None = None
         self._heard_root = threading.Event()
+        self._overflows = _OverflowCounter()
 
     def start(self) -> None:
         """Begins to watch. Raises ``OSError``: no watches (28) or no instances (24) left, or no such folder."""
@@ -140,6 +142,7 @@ class NativeObserver:
                 observer.stop()
             raise
         self._observer = observer
+        self._overflows.attach()
 
     def _hear(self, event: events.FileSystemEvent) -> None:
         if event.is_directory and os.fsdecode(event.src_path) == str(self._root):
@@ -148,6 +151,7 @@ class NativeObserver:
 
     def stop(self, timeout_s: float = 2.0) -> None:
         observer, self._observer = self._observer, None
+        self._overflows.detach()
         if observer is not None:
             observer.stop()
             observer.join(timeout_s)
@@ -168,23 +172,56 @@ class NativeObserver:
             return True
         return self._heard_root.wait(timeout_s)
 
-    def deaf_directories(self, directories: Iterable[Path]) -> list[Path]:
+    @property
+    def overflows(self) -> int:
+        """How often the kernel's queue overflowed, as far as watchdog tells (from 7.1 on)."""
+        return self._overflows.count
+
+    def deaf_directories(self, directories: Iterable[str]) -> list[str]:
         """Those of the directories that the kernel has no watch for, by its own table; empty where that cannot be told.
 
         watchdog 3 to 6 do not watch a directory that is moved in, and none of them says so when the table is full.
+
+        Args:
+            directories: their paths relative to the root; ``""`` is the root itself.
         """
         watched = _watched_inodes()
+        deaf: list[str] = []
         try:
-            if self._root.stat().st_ino not in watched:
-                return []
+            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
-            return []
-        deaf = []
-        for directory in directories:
-            with contextlib.suppress(OSError):
-                if directory.lstat().st_ino not in watched:
-                    deaf.append(directory)
+            return deaf
+        try:
+            if os.fstat(root).st_ino not in watched:
+                return deaf
+            for directory in directories:
+                with contextlib.suppress(OSError):
+                    if os.stat(directory or ".", dir_fd=root, follow_symlinks=False).st_ino not in watched:
+                        deaf.append(directory)
+        finally:
+            os.close(root)
         return deaf
+
+
+class _OverflowCounter(logging.Handler):
+    """Counts the warnings in which watchdog says that events were lost: it has no other way to tell. Two lines say each
+    overflow, and the one from ``inotify_c`` is the one for all of them."""
+
+    _LOGGER = "watchdog.observers.inotify_c"
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.getMessage().lower():
+            self.count += 1
+
+    def attach(self) -> None:
+        logging.getLogger(self._LOGGER).addHandler(self)
+
+    def detach(self) -> None:
+        logging.getLogger(self._LOGGER).removeHandler(self)
 
 
 class _Relay(events.FileSystemEventHandler):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Findings:
     Attributes:
         directories: keys of the directories that are not as they were when last found complete.
         files: keys of the images in active sessions that were written over since the last pass.
-        cost_s: processor seconds the pass took.
+        cost_s: processor seconds the look at directories took.
     """
 
     directories: Sequence[str]
@@ -55,18 +55,40 @@ class DirectoryPoll:
     def __init__(self, keeper: Keeper, sessions: SessionStorage) -> None:
         self._keeper = keeper
         self._sessions = sessions
+        self._active: set[str] = set()
         self._seen: dict[str, dict[str, Stamp]] = {}
+        self._list_at_s = 0.0
         self._ongoing: frozenset[str] = frozenset()
         self._manifests_at_s = 0.0
 
-    def look(self) -> Findings:
-        """One pass. Raises ``MachineError``."""
+    def look(self, *, share: float, besides: Collection[str] | None = None) -> Findings:
+        """One pass: over all directories, or a quick one.
+
+        Args:
+            besides: look at these, at the root and at the active directories, and no others.
+            share: the part of a core that listing the files of active sessions may take.
+
+        Raises:
+            MachineError: the root cannot be looked at.
+        """
         started_s = time.thread_time()
-        known = self._keeper.catalog.directories()
+        known = self._keeper.catalog.directories() if besides is None else list({"", *self._active, *besides})
         changed = self._keeper.changed_directories(known)
+        if besides is None:
+            self._active = self._active_among(known)
+        else:
+            self._active.update(changed)
+        cost_s = time.thread_time() - started_s
+        return Findings(changed, self._written_over(share), cost_s)
+
+    def _written_over(self, share: float) -> list[str]:
+        """Images in active directories whose stamp changed since they were last listed, at a pace of its own: a folder
+        of 20,000 files is not to slow down the look at all the others."""
+        if time.monotonic() < self._list_at_s:
+            return []
+        started_s = time.thread_time()
         files: list[str] = []
-        active = self._active(known)
-        for directory in active:
+        for directory in self._active:
             try:
                 images = dict(self._keeper.source.list_directory(directory).images)
             except ThumbnailError:
@@ -76,11 +98,12 @@ class DirectoryPoll:
                 # One that is new changed its directory's time, and may be an old one with a new name.
                 files += [key for key, stamp in images.items() if before.get(key, stamp) != stamp]
             self._seen[directory] = images
-        for directory in self._seen.keys() - active:
+        for directory in self._seen.keys() - self._active:
             del self._seen[directory]
-        return Findings(changed, files, time.thread_time() - started_s)
+        self._list_at_s = time.monotonic() + (time.thread_time() - started_s) / share
+        return files
 
-    def _active(self, known: Sequence[str]) -> set[str]:
+    def _active_among(self, known: Sequence[str]) -> set[str]:
         now_s = time.time()
         if now_s - self._manifests_at_s > _MANIFEST_EVERY_S:
             self._manifests_at_s = now_s
@@ -88,8 +111,11 @@ class DirectoryPoll:
             self._ongoing = frozenset(name for name in newest[:_NEWEST_SESSIONS] if self._is_ongoing(name))
         since_ns = int((now_s - ACTIVE_S) * 1e9)
         times = self._keeper.last_times()
-        active = {directory for directory in known if (times.get(directory) or 0) > since_ns}
-        return active | {directory for directory in known if directory.partition("/")[0] in self._ongoing}
+        return {
+            directory
+            for directory in known
+            if (times.get(directory) or 0) > since_ns or directory.partition("/")[0] in self._ongoing
+        }
 
     def _is_ongoing(self, session: str) -> bool:
         manifest = self._sessions.read_manifest(session)
@@ -101,7 +127,8 @@ class _SessionPollingEmitter(EventEmitter):
 
     Args:
         poll: looks.
-        share: the part of a core that passes may take; the pause between two grows with their cost.
+        share: the part of a core that looking at directories may take, and listing active ones as much again; the
+            pauses grow with their cost.
     """
 
     def __init__(
@@ -111,7 +138,7 @@ class _SessionPollingEmitter(EventEmitter):
         timeout: float = 1.0,
         *,
         poll: DirectoryPoll | None = None,
-        share: float = 0.1,
+        share: float = 0.05,
         **_: Any,
     ) -> None:
         super().__init__(event_queue, watch, timeout=timeout)
@@ -124,7 +151,7 @@ class _SessionPollingEmitter(EventEmitter):
             return
         root = os.fsdecode(self.watch.path)
         try:
-            findings = self._poll.look()
+            findings = self._poll.look(share=self._share)
         except ThumbnailError:
             return  # a root that cannot be read is the watcher's business, and it looks too
         for directory in findings.directories:

@@ -16,7 +16,7 @@ from sdgen_thumbnail_plugin.version import __version__
 __all__ = ["HEARTBEAT_S", "STALLED_S", "STATE_SCHEMA", "Problem", "WatcherState", "age_s", "read_state", "write_state"]
 
 STATE_SCHEMA = 1
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 5.0
 """The state file is written at least this often while the watcher lives."""
 
 STALLED_S = 30.0

@@ -17,8 +17,9 @@ from pathlib import Path
 from watchdog import events
 
 from sdgen_thumbnail_plugin.daemon.account import Account
-from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, choose_observer, is_wsl
-from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, SessionPollingObserver
+from sdgen_thumbnail_plugin.daemon.lookout import MANY_EVENTS, Lookout
+from sdgen_thumbnail_plugin.daemon.observers import is_wsl
+from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
 from sdgen_thumbnail_plugin.daemon.settling import Settling
 from sdgen_thumbnail_plugin.daemon.status import HEARTBEAT_S, Problem
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
@@ -39,11 +40,10 @@ __all__ = ["Watcher"]
 log = logging.getLogger(__name__)
 
 WATCHING = "watching"
-_NATIVE_SHARE = 0.002  # of a core, for ticks beside the native observer
+_NATIVE_SHARE = 0.0012  # of a core, for looking at all directories beside the native observer
+_BUSY_STATE_EVERY_S = 1.0
 _RECENT_S = 60.0
 _NOTIFICATION_S = 0.8  # watchdog keeps moves for half a second, to find both their ends
-_DEAF_CHECK_S = 10.0
-_LONGEST_REARM_PAUSE_S = 60.0
 _CLOSE_S = 4.0  # what images in the making get to be finished in; ``stop`` kills after 5 s
 _BATCH = 1000
 
@@ -76,18 +76,16 @@ class Watcher:
         )
         self._settling = Settling(self._source.get_image_metadata)
         self._poll = DirectoryPoll(self._keeper, self._sessions)
-        self._choice = Choice("polling", "")
-        self._native: NativeObserver | None = None
-        self._polling: SessionPollingObserver | None = None
+        self._lookout = Lookout(settings, self._root, poll=self._poll, put=self._hints.put)
         self._root_identity: str | None = None
-        self._rearm_at_s = 0.0
-        self._rearm_pause_s = 1.0
-        self._deaf_checked: tuple[int, float] = (0, 0.0)
         self._problems: dict[str, Problem] = {}
         self._catching_up: threading.Thread | None = None
         self._progress = Progress(Phase.SMART)
+        self._look_again = False
         self._tick_at_s = 0.0
-        self._tick_interval_s = settings.tick_interval_s
+        self._look_everywhere_at_s = 0.0
+        self._look_interval_s = settings.tick_interval_s
+        self._hints_taken = 0
         self._found_at_s: dict[str, float] = {}
         self._state_at_s = 0.0
         self._account = Account(home, self._keeper)
@@ -116,7 +114,8 @@ class Watcher:
             self._watch()
             self._write_state()
             on_watching()
-            log.info("👀 Watching for new images... (%s: %s)", self._choice.kind, self._choice.reason)
+            choice = self._lookout.choice
+            log.info("👀 Watching for new images... (%s: %s)", choice.kind, choice.reason)
             self._catch_up()
             while not self._stopping.is_set():
                 try:
@@ -132,7 +131,7 @@ class Watcher:
 
     def _shut_down(self) -> None:
         self._stopping.set()
-        self._stop_observers()
+        self._lookout.stop()
         finished = self._workers.close(_CLOSE_S)
         if self._catching_up is not None:
             self._catching_up.join(1.0)
@@ -140,67 +139,19 @@ class Watcher:
         self._home.state_file.unlink(missing_ok=True)
         log.info("✓ Stopped" if finished else "✗ Stopped; an image in the making was given up")
 
-    # -- observers
+    # -- the root and its observer
 
     def _watch(self) -> None:
         if is_wsl():
             log.info("🐧 WSL detected - looking at the mount of %s", printable(str(self._root)))
         self._root_identity = self._source.root_identity()
-        self._choice = choose_observer(self._settings.source_dir, self._settings.observer)
-        if self._choice.kind == "native" and self._root_identity is not None:
-            self._watch_natively()
-        if self._native is None:
-            self._watch_by_polling()
+        self._lookout.start(there=self._root_identity is not None)
 
-    def _watch_natively(self) -> None:
-        native = NativeObserver(self._root, self._hints.put)
-        try:
-            native.start()
-        except OSError as error:
-            self._poll_instead(str(error.strerror or error), _remedy_for(error))
-            return
-        if not native.proves_itself():
-            native.stop()
-            self._poll_instead("no notification arrived for a change of ours", "")
-            return
-        self._native = native
-
-    def _poll_instead(self, reason: str, remedy: str) -> None:
-        self._choice = Choice("polling", reason)
-        log.warning("✗ Native notifications do not work: %s; polling instead. %s", reason, remedy)
-        if remedy:
-            self._problems["observer"] = Problem(f"polling, because: {reason}", remedy, time.time())
-
-    def _watch_by_polling(self) -> None:
-        if is_wsl() and self._choice.kind == "polling":
-            log.info("🐧 WSL detected - using PollingObserver")
-        if self._choice.kind == "native":  # chosen, but there is no folder to watch yet
-            return
-        polling = SessionPollingObserver(self._settings.polling_interval_s, poll=self._poll)
-        polling.schedule(_Relay(self._hints.put), str(self._root), recursive=True)
-        polling.start()
-        self._polling = polling
-
-    def _stop_observers(self) -> None:
-        native, self._native = self._native, None
-        if native is not None:
-            native.stop()
-        polling, self._polling = self._polling, None
-        if polling is not None:
-            polling.stop()
-            polling.join(2.0)
-
-    def _rearm(self, reason: str) -> None:
-        """A new observer, and a look at everything; less and less often while it does not help."""
-        now_s = time.monotonic()
-        if now_s < self._rearm_at_s:
-            return
-        self._rearm_at_s = now_s + self._rearm_pause_s
-        self._rearm_pause_s = min(self._rearm_pause_s * 2, _LONGEST_REARM_PAUSE_S)
-        log.warning("✗ %s: watching anew", reason)
-        self._stop_observers()
-        self._watch()
-        self._catch_up()
+    def _watch_anew(self, reason: str, *, at_once: bool = False) -> None:
+        """A new observer, and a look at everything."""
+        self._root_identity = self._source.root_identity()
+        if self._lookout.rearm(reason, there=self._root_identity is not None, at_once=at_once):
+            self._catch_up()
 
     def _check_root(self) -> bool:
         """Whether the root is there; a missing or replaced one is dealt with."""
@@ -216,42 +167,21 @@ class Watcher:
             return False
         returned = self._problems.pop("root", None) is not None
         if returned or identity != self._root_identity:
-            self._rearm_at_s = 0.0
-            self._rearm("The source folder is back" if returned else "Another folder took the source's place")
+            reason = "The source folder is back" if returned else "Another folder took the source's place"
+            self._watch_anew(reason, at_once=True)
         return True
 
-    def _check_observer(self, known: int) -> None:
-        if self._native is None:
-            return
-        if not self._native.alive:
-            self._rearm("The observer died")
-            return
-        now_s = time.monotonic()
-        count, checked_at_s = self._deaf_checked
-        if known == count and now_s - checked_at_s < _DEAF_CHECK_S:
-            return
-        self._deaf_checked = (known, now_s)
-        deaf = self._native.deaf_directories(self._root / name for name in self._catalog.directories())
-        if not deaf:
-            self._rearm_pause_s = 1.0
-            return
-        self._native.stop()
-        self._native = None
-        self._watch_natively()
-        native = self._native
-        if native is not None and native.deaf_directories(deaf):
-            native.stop()
-            self._native = None
-            self._poll_instead(f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY)
-        if self._native is None:
-            self._watch_by_polling()
-        for directory in deaf:  # what happened in them meanwhile
-            self._ask(directory.relative_to(self._root).as_posix(), Priority.URGENT)
+    def _check_observer(self) -> None:
+        trouble = self._lookout.trouble()
+        if trouble is not None:
+            self._watch_anew(trouble)
+        for directory in self._lookout.deaf_directories(self._catalog.directories()):
+            self._ask(directory, Priority.URGENT)  # what happened in them meanwhile
 
     # -- catching up
 
     def _catch_up(self) -> None:
-        if self._catching_up is not None and self._catching_up.is_alive():
+        if self._is_catching_up():
             return
         self._catching_up = threading.Thread(target=self._run_catch_up, name="catch-up", daemon=True)
         self._catching_up.start()
@@ -265,10 +195,14 @@ class Watcher:
             stopping=self._stopping,
             on_progress=self._note_progress,
         )
+        everything, self._look_again = self._look_again, False
         try:
-            catchup.smart()
-            summary = catchup.audit()
+            if not everything:
+                catchup.smart()
+            summary = catchup.audit(everything=everything)
             log.info("✓ Audit complete: %d thumbnails made, %d errors", summary.created, summary.errors)
+            if everything and not self._look_again:
+                self._lookout.problems.pop("overflow", None)
         except MachineError as error:
             log.error("✗ %s (%s)", error, error.remedy)
         except Exception:
@@ -287,13 +221,18 @@ class Watcher:
         try:
             hint = self._hints.get(timeout=max(0.0, min(due_s - now_s, 1.0)))
             for _ in range(_BATCH):
+                self._hints_taken += 1
                 if hint is not None:
                     self._take(hint)
                 hint = self._hints.get_nowait()
         except queue.Empty:
             pass
+        if self._hints_taken:
+            self._state_at_s = min(self._state_at_s, time.monotonic() + _BUSY_STATE_EVERY_S)
         for key in self._settling.settled():
             self._ask_for_image(key)
+        if self._lookout.lost_events() or self._hints_taken >= MANY_EVENTS:
+            self._look_soon()
         now_s = time.monotonic()
         if now_s >= self._tick_at_s:
             self._tick()
@@ -309,7 +248,7 @@ class Watcher:
         elif event.is_directory:
             self._take_directory(event, key)
         elif is_image_name(key.rpartition("/")[2]):
-            if event.event_type in ("closed", "deleted") or self._native is None:
+            if event.event_type in ("closed", "deleted") or not self._lookout.hears:
                 self._settling.drop(key)
                 self._ask_for_image(key)
             elif event.event_type in ("created", "modified", "attrib"):
@@ -318,12 +257,12 @@ class Watcher:
     def _take_directory(self, event: events.FileSystemEvent, key: str) -> None:
         if event.event_type == "created":
             self._catalog.discover([key])
-            self._deaf_checked = (0, 0.0)
+            self._lookout.expect_new_directories()
             self._ask(key, Priority.URGENT)
         elif event.event_type == "deleted":
             for directory in self._catalog.below(key):
                 self._ask(directory, Priority.URGENT)
-        elif event.event_type == "modified" and self._native is None:
+        elif event.event_type == "modified" and not self._lookout.hears:
             self._take_findings([key], [])
 
     def _take_move(self, is_directory: bool, old: str | None, new: str | None) -> None:
@@ -332,7 +271,7 @@ class Watcher:
                 log.info("✓ Followed renamed session: %s", printable(new))
             if new is not None:
                 self._catalog.discover([new])
-            self._deaf_checked = (0, 0.0)
+            self._lookout.expect_new_directories()
             for root in (new, old):
                 for directory in self._catalog.below(root) if root is not None else ():
                     self._ask(directory, Priority.URGENT)
@@ -376,25 +315,23 @@ class Watcher:
 
     # -- the tick
 
+    def _look_soon(self) -> None:
+        """So much happened that some of it may have got lost: all is looked at, and listed once it is calm."""
+        self._hints_taken = 0
+        self._look_again = True
+        soon_s = time.monotonic() + self._settings.tick_interval_s
+        self._tick_at_s = self._look_everywhere_at_s = min(self._look_everywhere_at_s, soon_s)
+
     def _tick(self) -> None:
-        cost_s = 0.0
+        started_s = time.thread_time()
+        now_s = time.monotonic()
+        everywhere = now_s >= self._look_everywhere_at_s
         if self._check_root():
-            if self._native is not None:
-                try:
-                    findings = self._poll.look()
-                    self._take_findings(self._lasting(findings.directories), findings.files)
-                    cost_s = findings.cost_s
-                except MachineError as error:
-                    log.error("✗ %s (%s)", error, error.remedy)
-            self._check_observer(len(self._catalog.directories()))
-            if not self._is_catching_up():
-                for directory in due_for_a_sweep(
-                    self._keeper,
-                    now_s=time.time(),
-                    interval_s=self._settings.sweep_interval_s,
-                    tick_s=self._tick_interval_s,
-                ):
-                    self._ask(directory, Priority.AUDIT)
+            if self._lookout.hears:
+                self._look(everywhere)
+            self._check_observer()
+            if everywhere and not self._is_catching_up():
+                self._look_further()
         for key in self._catalog.reload_if_changed():
             self._workers.submit_image(key, Priority.CATCH_UP)
         try:
@@ -402,8 +339,38 @@ class Watcher:
             self._problems.pop("catalog", None)
         except CatalogError as error:
             self._problems["catalog"] = Problem(str(error), error.remedy, time.time())
-        self._tick_interval_s = max(self._settings.tick_interval_s, cost_s / _NATIVE_SHARE)
-        self._tick_at_s = time.monotonic() + self._tick_interval_s
+        if everywhere:
+            self._hints_taken = 0
+            cost_s = time.thread_time() - started_s if self._lookout.hears else 0.0
+            self._look_interval_s = max(self._settings.tick_interval_s, cost_s / _NATIVE_SHARE)
+            waiting = self._look_again and not self._is_catching_up()
+            pause_s = self._settings.tick_interval_s if waiting else self._look_interval_s
+            self._look_everywhere_at_s = now_s + pause_s
+        self._tick_at_s = time.monotonic() + self._settings.tick_interval_s
+
+    def _look(self, everywhere: bool) -> None:
+        """Finds what no notification told: in all directories, or quickly in those where something happens."""
+        try:
+            pending = None if everywhere else self._found_at_s
+            findings = self._poll.look(besides=pending, share=_NATIVE_SHARE)
+        except MachineError as error:
+            log.error("✗ %s (%s)", error, error.remedy)
+            return
+        self._take_findings(self._lasting(findings.directories), findings.files)
+
+    def _look_further(self) -> None:
+        """What is due besides the directories' times: all files after events were lost, some every day."""
+        if self._look_again:
+            if not self._hints_taken:
+                self._catch_up()
+            return
+        for directory in due_for_a_sweep(
+            self._keeper,
+            now_s=time.time(),
+            interval_s=self._settings.sweep_interval_s,
+            tick_s=self._look_interval_s,
+        ):
+            self._ask(directory, Priority.AUDIT)
 
     def _lasting(self, directories: Sequence[str]) -> list[str]:
         """Those that a tick found some time ago already: what a notification tells better is left to it until then. A
@@ -433,35 +400,16 @@ class Watcher:
     def _phase(self) -> str:
         if self._stopping.is_set():
             return "stopping"
-        return self._progress.phase if self._is_catching_up() else WATCHING
+        return WATCHING if self._progress.phase == Phase.DONE and not self._is_catching_up() else self._progress.phase
 
     def _write_state(self) -> None:
-        self._state_at_s = time.monotonic() + HEARTBEAT_S / 2
+        progress = self._progress if self._phase() != WATCHING else None
+        busy = progress is not None or self._workers.is_busy
+        self._state_at_s = time.monotonic() + (_BUSY_STATE_EVERY_S if busy else HEARTBEAT_S)
         self._account.write(
             phase=self._phase(),
-            observer=Choice("native" if self._native is not None else "polling", self._choice.reason),
-            progress=self._progress if self._is_catching_up() else None,
-            problems=list(self._problems.values()),
-            tick_interval_s=self._tick_interval_s,
+            observer=self._lookout.choice,
+            progress=progress,
+            problems=[*self._problems.values(), *self._lookout.problems.values()],
+            tick_interval_s=self._look_interval_s,
         )
-
-
-class _Relay(events.FileSystemEventHandler):
-    def __init__(self, put: Callable[[events.FileSystemEvent], None]) -> None:
-        self._put = put
-
-    def dispatch(self, event: events.FileSystemEvent) -> None:
-        self._put(event)
-
-
-_WATCHES_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_user_watches=524288"
-
-
-def _remedy_for(error: OSError) -> str:
-    import errno
-
-    if error.errno == errno.ENOSPC:
-        return _WATCHES_REMEDY
-    if error.errno == errno.EMFILE:
-        return "raise the limit: sudo sysctl fs.inotify.max_user_instances=512"
-    return ""

@@ -159,6 +159,11 @@ class Workers:
         heapq.heappush(self._ready, (job.priority, job.rank, next(self._sequence), job))
         self._changed.notify()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is queued, delayed or running."""
+        return bool(self._jobs)
+
     def is_backing_off(self, directory: str) -> bool:
         """Whether a directory failed a moment ago and should be left alone for a while."""
         return self._backoff.get(directory, (0.0, 0.0))[0] > time.monotonic()

@@ -205,7 +205,7 @@ class ImageKeeper:
                 f"{header.width_px} x {header.height_px} pixels in {image.stamp.size:,} bytes, "
                 f"more than the limit of {self.max_pixels:,} pixels"
             )
-        with room(header.pixels):
+        with room(imaging.peak_pixels(header)):
             if len(image.data) < image.stamp.size:
                 image = self.source.read_image(key)
             content = imaging.make_thumbnail(image.data, self.recipe, max_pixels=self.max_pixels)

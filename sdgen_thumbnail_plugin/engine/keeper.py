@@ -179,6 +179,7 @@ class Keeper(ImageKeeper):
         if view.times.gone and not view.directories:
             if view.directory:
                 self.catalog.forget(view.directory)
+                self._last_times.pop(view.directory, None)
             return
         before = self.catalog.record(view.directory) or DirectoryRecord()
         complete = survey.lacking == 0
@@ -218,7 +219,7 @@ class Keeper(ImageKeeper):
     def changed_directories(self, directories: Sequence[str]) -> list[str]:
         """Those of the given directories that are not as they were when they were last found complete."""
         times = times_of(self.source, self.target, directories)
-        self._last_times = {directory: found.source_ns for directory, found in times.items()}
+        self._last_times.update({directory: found.source_ns for directory, found in times.items()})
         tag = self.recipe.tag
         changed = []
         records = self.catalog.records()
@@ -234,7 +235,7 @@ class Keeper(ImageKeeper):
         return changed
 
     def last_times(self) -> dict[str, int | None]:
-        """The source directories' modification times, in nanoseconds, at the last ``changed_directories``."""
+        """The source directories' modification times, in nanoseconds, as ``changed_directories`` last saw them."""
         return self._last_times
 
     def _agrees_by_other_means(self, directory: str) -> bool | None:
@@ -348,6 +349,7 @@ class Keeper(ImageKeeper):
                         )
                     )  # fmt: skip
             self.catalog.forget(directory)
+            self._last_times.pop(directory, None)
             if record is not None:
                 self.catalog.put(moved, DirectoryRecord(None, record.recipe, record.images, record.thumbnails))
         return True

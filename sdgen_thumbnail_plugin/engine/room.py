@@ -17,7 +17,8 @@ class PixelRoom:
     """Bounds the memory of all builders together, by the pixels they hold decoded.
 
     An image that fits never waits for one that does not: those larger than the whole budget take turns in a place of
-    their own. So the bound is the budget plus one image of ``max_pixels``, at four bytes a pixel.
+    their own. So the bound is the budget plus one image of ``max_pixels``, at four bytes a pixel; kinds of images that
+    take more while they are decoded ask for more pixels than they have.
 
     Args:
         budget_pixels: how many pixels may be in flight.

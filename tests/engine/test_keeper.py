@@ -24,7 +24,9 @@ from engines import (
 )
 from sdgen_thumbnail_plugin import errors
 from sdgen_thumbnail_plugin.errors import SourceChangedError, TruncatedImageError
+from sdgen_thumbnail_plugin.imaging import peak_pixels
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
+from sdgen_thumbnail_plugin.png import read_header
 from watching import Project, png
 
 SESSION = session_of(1)
@@ -178,7 +180,8 @@ def test_the_room_is_asked_for_the_pixels_of_the_image(engine: Engine) -> None:
         yield
 
     engine.keeper.make_image_right(key, room=counting_room)
-    assert asked == [48 * 64]
+    header = read_header((engine.project.results / key).read_bytes())
+    assert asked == [peak_pixels(header)]
 
 
 def test_an_image_larger_than_the_limit_fails_before_it_is_decoded(project: Project) -> None:

@@ -1,0 +1,224 @@
+"""The observer of one root, whichever serves: chosen, proved, watched over, and replaced when it fails."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from watchdog import events
+
+from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, choose_observer, is_wsl
+from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, SessionPollingObserver
+from sdgen_thumbnail_plugin.daemon.status import Problem
+from sdgen_thumbnail_plugin.settings import Settings
+
+__all__ = ["MANY_EVENTS", "Lookout"]
+
+log = logging.getLogger(__name__)
+
+MANY_EVENTS = 8192
+"""Half of what the kernel's queue holds (``max_queued_events``): so many between two looks, and some may be lost. Up to
+watchdog 7.0 nobody is told when they are."""
+
+_DEAF_CHECK_S = 10.0
+_DEAF_CHECK_SHARE = 0.0003  # of a core
+_LONGEST_REARM_PAUSE_S = 60.0
+_OVERFLOWS, _OVERFLOWS_WITHIN_S = 3, 30.0
+_WATCHES_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_user_watches=524288"
+_QUEUE_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_queued_events=131072"
+
+
+class Lookout:
+    """Watches one root.
+
+    Args:
+        settings: which folder, and with what.
+        root: the folder, with links resolved.
+        poll: looks, where no notifications come.
+        put: gets every event; called in an observer's thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        *,
+        poll: DirectoryPoll,
+        put: Callable[[events.FileSystemEvent], None],
+    ) -> None:
+        self.problems: dict[str, Problem] = {}
+        self._settings = settings
+        self._root = root
+        self._poll = poll
+        self._put = put
+        self._choice = Choice("polling", "")
+        self._native: NativeObserver | None = None
+        self._polling: SessionPollingObserver | None = None
+        self._rearm_at_s = 0.0
+        self._rearm_pause_s = 1.0
+        self._known = 0
+        self._deaf_check_at_s = 0.0
+        self._overflows_seen = 0
+        self._overflows_at_s: deque[float] = deque(maxlen=_OVERFLOWS)
+
+    @property
+    def choice(self) -> Choice:
+        """What is in use, and why."""
+        return Choice("native" if self.hears else "polling", self._choice.reason)
+
+    @property
+    def hears(self) -> bool:
+        """Whether notifications come. Else the polling observer looks by itself."""
+        return self._native is not None
+
+    # -- beginning and ending
+
+    def start(self, *, there: bool) -> None:
+        """Begins to watch.
+
+        Args:
+            there: whether the root is. Where not, nothing is watched until ``rearm``.
+        """
+        self._choice = choose_observer(self._settings.source_dir, self._settings.observer)
+        if self._choice.kind == "native" and there:
+            self._start_natively()
+        if self._native is None:
+            self._start_polling()
+
+    def _start_natively(self) -> None:
+        native = NativeObserver(self._root, self._put)
+        try:
+            native.start()
+        except OSError as error:
+            self._poll_instead(str(error.strerror or error), _remedy_for(error))
+            return
+        if not native.proves_itself():
+            native.stop()
+            self._poll_instead("no notification arrived for a change of ours", "")
+            return
+        self._native = native
+        self._overflows_seen = 0
+        self._overflows_at_s.clear()
+
+    def _poll_instead(self, reason: str, remedy: str) -> None:
+        self._choice = Choice("polling", reason)
+        log.warning("✗ Native notifications do not work: %s; polling instead. %s", reason, remedy)
+        if remedy:
+            self.problems["observer"] = Problem(f"polling, because: {reason}", remedy, time.time())
+
+    def _start_polling(self) -> None:
+        if is_wsl() and self._choice.kind == "polling":
+            log.info("🐧 WSL detected - using PollingObserver")
+        if self._choice.kind == "native":  # chosen, but there is no folder to watch yet
+            return
+        polling = SessionPollingObserver(self._settings.polling_interval_s, poll=self._poll)
+        polling.schedule(_Relay(self._put), str(self._root), recursive=True)
+        polling.start()
+        self._polling = polling
+
+    def stop(self) -> None:
+        native, self._native = self._native, None
+        if native is not None:
+            native.stop()
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.stop()
+            polling.join(2.0)
+
+    def rearm(self, reason: str, *, there: bool, at_once: bool = False) -> bool:
+        """A new observer; less and less often while it does not help.
+
+        Args:
+            reason: why, for the log.
+            there: whether the root is.
+            at_once: whether to do it however short a time ago the last one was.
+
+        Returns:
+            whether it was done.
+        """
+        now_s = time.monotonic()
+        if now_s < self._rearm_at_s and not at_once:
+            return False
+        self._rearm_at_s = now_s + self._rearm_pause_s
+        self._rearm_pause_s = min(self._rearm_pause_s * 2, _LONGEST_REARM_PAUSE_S)
+        log.warning("✗ %s: watching anew", reason)
+        self.stop()
+        self.start(there=there)
+        return True
+
+    # -- watching over it
+
+    def trouble(self) -> str | None:
+        """Why a new observer is needed; None where none is."""
+        if self._native is None:
+            return None
+        if not self._native.alive:
+            return "The observer died"
+        if len(self._overflows_at_s) == _OVERFLOWS and time.monotonic() - self._overflows_at_s[0] < _OVERFLOWS_WITHIN_S:
+            # Above 16,384 directories watchdog 7.1's own answer, taking all watches away, overflows the queue again.
+            return "Notifications overflow again and again"
+        return None
+
+    def lost_events(self) -> bool:
+        """Whether the kernel's queue overflowed since the last call (as far as watchdog tells: from 7.1 on)."""
+        native = self._native
+        if native is None or native.overflows == self._overflows_seen:
+            return False
+        first = not self._overflows_seen
+        self._overflows_seen = native.overflows
+        self._overflows_at_s.append(time.monotonic())
+        if first or "overflow" not in self.problems:
+            log.warning("✗ More happened at once than the system tells: events were lost. %s", _QUEUE_REMEDY)
+        self.problems["overflow"] = Problem("events were lost; looking at everything", _QUEUE_REMEDY, time.time())
+        return True
+
+    def expect_new_directories(self) -> None:
+        """Some appeared: whether they are watched is looked at with the next check."""
+        self._deaf_check_at_s = 0.0
+
+    def deaf_directories(self, known: Sequence[str]) -> list[str]:
+        """Those of the known directories whose changes nobody told, told from now on: whoever asks looks into them.
+
+        Checked whenever the number of directories changes, and now and then.
+        """
+        now_s = time.monotonic()
+        if self._native is None or (len(known) == self._known and now_s < self._deaf_check_at_s):
+            return []
+        started_s = time.thread_time()
+        deaf = self._native.deaf_directories(known)
+        self._known = len(known)
+        self._deaf_check_at_s = now_s + max(_DEAF_CHECK_S, (time.thread_time() - started_s) / _DEAF_CHECK_SHARE)
+        if not deaf:
+            self._rearm_pause_s = 1.0
+            return []
+        self._native.stop()
+        self._native = None
+        self._start_natively()
+        native = self._native
+        if native is not None and native.deaf_directories(deaf):
+            native.stop()
+            self._native = None
+            self._poll_instead(f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY)
+        if self._native is None:
+            self._start_polling()
+        return deaf
+
+
+class _Relay(events.FileSystemEventHandler):
+    def __init__(self, put: Callable[[events.FileSystemEvent], None]) -> None:
+        self._put = put
+
+    def dispatch(self, event: events.FileSystemEvent) -> None:
+        self._put(event)
+
+
+def _remedy_for(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return _WATCHES_REMEDY
+    if error.errno == errno.EMFILE:
+        return "raise the limit: sudo sysctl fs.inotify.max_user_instances=512"
+    return ""
