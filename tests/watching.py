@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from PIL import Image
 
 from drawing import as_png
@@ -19,9 +22,9 @@ from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Summary
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
-from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.home import HOME_VARIABLE, Home
 from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.settings import Settings
+from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
 from waiting import wait_for
 
@@ -139,3 +142,23 @@ def watching(project: Project, **settings: Any) -> Iterator[Watcher]:
         watcher.stop()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def run_ours(project: Project, *arguments: str) -> str:
+    """Runs one of our commands in the project, in a process of its own; returns what it prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    command = [sys.executable, "-m", "sdgen_thumbnail_plugin", *arguments]
+    return subprocess.run(
+        command, cwd=project.root, env=environment | {HOME_VARIABLE: str(project.home.root)}, check=True,
+        stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+
+
+@contextlib.contextmanager
+def watcher_process(project: Project, *arguments: str) -> Iterator[psutil.Process]:
+    """Runs a watcher in a process of its own until the context ends; it is watching, and has just begun to catch up."""
+    run_ours(project, "start", *arguments)
+    try:
+        yield psutil.Process(int(project.home.pid_file.read_text("ascii")))
+    finally:
+        run_ours(project, "stop")

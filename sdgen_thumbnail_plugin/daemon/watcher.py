@@ -40,7 +40,7 @@ __all__ = ["Watcher"]
 log = logging.getLogger(__name__)
 
 WATCHING = "watching"
-_NATIVE_SHARE = 0.0012  # of a core, for looking at all directories beside the native observer
+_NATIVE_SHARE = 0.0008  # of a core, for looking at all directories beside the native observer
 _BUSY_STATE_EVERY_S = 1.0
 _RECENT_S = 60.0
 _NOTIFICATION_S = 0.8  # watchdog keeps moves for half a second, to find both their ends
@@ -87,6 +87,8 @@ class Watcher:
         self._look_interval_s = settings.tick_interval_s
         self._hints_taken = 0
         self._found_at_s: dict[str, float] = {}
+        self._gone_at_s: dict[str, float] = {}
+        self._phase_told = ""
         self._state_at_s = 0.0
         self._account = Account(home, self._keeper)
         self._workers = Workers(
@@ -209,6 +211,7 @@ class Watcher:
             log.exception("✗ Unexpected error while catching up")
         finally:
             self._progress = Progress(Phase.DONE)
+            self._hints.put(None)  # the loop has news to write
 
     def _note_progress(self, progress: Progress) -> None:
         self._progress = progress
@@ -221,8 +224,8 @@ class Watcher:
         try:
             hint = self._hints.get(timeout=max(0.0, min(due_s - now_s, 1.0)))
             for _ in range(_BATCH):
-                self._hints_taken += 1
                 if hint is not None:
+                    self._hints_taken += 1
                     self._take(hint)
                 hint = self._hints.get_nowait()
         except queue.Empty:
@@ -236,7 +239,7 @@ class Watcher:
         now_s = time.monotonic()
         if now_s >= self._tick_at_s:
             self._tick()
-        if now_s >= self._state_at_s:
+        if now_s >= self._state_at_s or self._phase() != self._phase_told:
             self._write_state()
 
     def _take(self, event: events.FileSystemEvent) -> None:
@@ -389,10 +392,23 @@ class Watcher:
         for directory in directories:
             if self._workers.is_busy_with(directory) or self._workers.is_backing_off(directory):
                 continue
+            if times.get(directory) is not None:
+                self._gone_at_s.pop(directory, None)
+            elif self._may_have_moved(directory):
+                continue
             if (times.get(directory) or 0) > recent_ns:
                 self._ask(directory, Priority.URGENT)
             elif not catching_up:
                 self._ask(directory, Priority.AUDIT)
+
+    def _may_have_moved(self, directory: str) -> bool:
+        """Whether a directory is gone for so short a time that its new name may not be found yet: until then its
+        thumbnails are kept. It is found again with every look."""
+        gone_at_s = self._gone_at_s.setdefault(directory, time.monotonic())
+        if time.monotonic() - gone_at_s < _NOTIFICATION_S:
+            return True
+        del self._gone_at_s[directory]
+        return False
 
     def _is_catching_up(self) -> bool:
         return self._catching_up is not None and self._catching_up.is_alive()
@@ -403,11 +419,12 @@ class Watcher:
         return WATCHING if self._progress.phase == Phase.DONE and not self._is_catching_up() else self._progress.phase
 
     def _write_state(self) -> None:
-        progress = self._progress if self._phase() != WATCHING else None
+        self._phase_told = self._phase()
+        progress = self._progress if self._phase_told != WATCHING else None
         busy = progress is not None or self._workers.is_busy
         self._state_at_s = time.monotonic() + (_BUSY_STATE_EVERY_S if busy else HEARTBEAT_S)
         self._account.write(
-            phase=self._phase(),
+            phase=self._phase_told,
             observer=self._lookout.choice,
             progress=progress,
             problems=[*self._problems.values(), *self._lookout.problems.values()],

@@ -13,10 +13,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from sdgen_thumbnail_plugin import fast
+
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "performance.md"
 MARK = "<!-- measured: written by tox -e bench -->\n"
-BENCHMARKS = ("throughput", "start", "polling", "startup")
+BENCHMARKS = ("throughput", "start", "polling", "watching", "overflow", "memory", "startup")
 HEADING = "| what | ours | other | ratio |\n| --- | --- | --- | --- |\n"
 
 
@@ -30,7 +32,7 @@ def main() -> None:
         notes = "\n\n".join(line for line in lines if not line.startswith("|"))
         rows = "\n".join(line for line in lines if line.startswith("|"))
         parts.append(f"### {name}\n\n{notes}\n\n{HEADING}{rows}\n".replace("\n\n\n\n", "\n\n"))
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy"))
+    libraries = ", ".join([*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *fast.names()])
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]}"
     about = (
         f"{datetime.date.today():%Y-%m-%d}, {machine}, Python {platform.python_version()}, {libraries}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -196,3 +197,17 @@ def test_an_overwrite_in_a_directory_moved_in_long_ago_is_noticed(project: Proje
         time.sleep(0.5)  # a tick, so that the new directory has its watch
         (project.results / name).write_bytes(png(size=(96, 64)))
         wait_for(lambda: project.is_fresh(name), SOON_S)
+
+
+def test_lost_events_are_told_with_the_remedy_and_answered_by_a_look_at_everything(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    project.image("20251110_151059-old/first.png")
+    with watching(project, observer="native"):
+        assert caplog.text.count("✓ Audit complete") == 1
+        # What watchdog says from 7.1 on when the kernel's queue overflowed; there is no other way to hear of it.
+        logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed; events were lost")
+        wait_for(lambda: "sudo sysctl fs.inotify.max_queued_events" in caplog.text, SOON_S)
+        wait_for(lambda: caplog.text.count("✓ Audit complete") == 2, SOON_S)
+        wait_for(lambda: not project.state()["problems"], SOON_S)
