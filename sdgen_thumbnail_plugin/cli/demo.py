@@ -44,7 +44,8 @@ _LIVE_SESSION = "20251113_120000-aurora"
 _COUNT = 8
 _LIVE_PAUSE_S = 0.5
 _GLANCE_S = 0.005
-_DEADLINE_S = 20.0
+_PATIENCE_S = 20.0
+"""So long may pass without any new thumbnail: on a busy machine the watcher waits for the others."""
 _COMMAND_TIMEOUT_S = 60.0
 _OTHER_FOLDER = "name another folder: sdgen-thumbnails demo FOLDER"
 
@@ -263,7 +264,7 @@ def _generate_live(folder: Path, console: Console) -> list[Made]:
     if console.is_terminal:
         live = Live(console=console, auto_refresh=False, transient=True)
     told: dict[tuple[str, int], Made] = {}
-    deadline_s, shown_s = time.monotonic() + _DEADLINE_S, 0.0
+    deadline_s, shown_s, done = time.monotonic() + _PATIENCE_S, 0.0, 0
     try:
         with live as screen:
             while time.monotonic() < deadline_s:
@@ -280,6 +281,9 @@ def _generate_live(folder: Path, console: Console) -> list[Made]:
                     shown_s = time.monotonic()
                 if ended and _is_complete(folder):
                     break
+                before, done = done, sum(thumbnail.exists() for _, thumbnail in _pairs(folder))
+                if done > before:
+                    deadline_s = time.monotonic() + _PATIENCE_S
                 time.sleep(0.05)
         console.print(_status(folder))
     finally:

@@ -323,6 +323,10 @@ def stop_watcher(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> RunningWat
         StopFailedError: it is still there, or is not provably ours.
     """
     watcher = find_watcher(home)
+    deadline_s = time.monotonic() + timeout_s
+    while watcher is None and is_locked(home) and time.monotonic() < deadline_s:
+        time.sleep(0.02)  # it has begun a moment ago, and is about to say who it is
+        watcher = find_watcher(home)
     if watcher is None:
         if is_locked(home):
             raise StopFailedError(

@@ -175,18 +175,21 @@ def test_big_images_wait_for_room_without_stopping_others(project: Project) -> N
         assert sorted(engine.made()) == sorted([*small, *big])
 
 
+ROOM = 4 * 48 * 64  # for a small image, whatever is used to decode it
+
+
 def test_small_images_pass_a_giant_that_is_being_made(project: Project) -> None:
     """The giant's read blocks inside the room until a small image is through."""
     small = draw(project, SESSION, 1)[0]
     (project.results / "giant.png").write_bytes(as_png(Image.new("RGB", (400, 400))))
     inside, leave = threading.Event(), threading.Event()
-    with open_engine(project, count=2, budget_pixels=48 * 64) as engine:
+    with open_engine(project, count=2, budget_pixels=ROOM) as engine:
         room = engine.workers._room
 
         @contextlib.contextmanager
         def slow_room(pixels: int) -> Iterator[None]:
             with room(pixels):
-                if pixels > 48 * 64:
+                if pixels > ROOM:
                     inside.set()
                     assert leave.wait(20)
                 yield

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from sdgen_thumbnail_plugin.daemon.process import find_watcher, stop_watcher
+from sdgen_thumbnail_plugin.daemon.process import RunningWatcher, find_watcher, stop_watcher
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.errors import NotRunningError
 from sdgen_thumbnail_plugin.home import find_home
@@ -41,6 +41,14 @@ def host_view(project: Project) -> HostProject:
     return HostProject(project.root, project.results, project.thumbnails, {})
 
 
+def the_watcher() -> RunningWatcher:
+    """The watcher that was started; on a busy machine it may still be on its way when the start returns."""
+    wait_for(lambda: (found := find_watcher(find_home())) is not None and found.source_dir)
+    found = find_watcher(find_home())
+    assert found is not None
+    return found
+
+
 def test_the_commands_are_mounted_as_a_group() -> None:
     app = typer.Typer()
     plugin.sdgen_register_commands(app)
@@ -50,8 +58,7 @@ def test_the_commands_are_mounted_as_a_group() -> None:
 def test_the_watcher_is_started_once_and_stopped(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.image(f"{SESSION}/a.png")
     plugin.sdgen_webui_start(host_view(project))
-    watcher = find_watcher(find_home())
-    assert watcher is not None
+    watcher = the_watcher()
     told = capsys.readouterr().out
     assert told.count("\n") == 1, "one line, however narrow the terminal"
     assert told.startswith("✓ Thumbnail watcher started  ")
@@ -76,16 +83,14 @@ def test_a_watcher_of_another_project_is_handed_over_and_told(
     capsys.readouterr()
     plugin.sdgen_webui_start(host_view(project))
     assert f"instead of the one for {other.results}" in capsys.readouterr().out
-    watcher = find_watcher(find_home())
-    assert watcher is not None
+    watcher = the_watcher()
     assert watcher.source_dir == str(project.results)
 
 
 def test_our_section_of_the_configuration_goes_before_what_the_host_says(project: Project) -> None:
     (project.root / "sdgen_config.json").write_text('{"thumbnails": {"target_dir": "small"}}')
     plugin.sdgen_webui_start(host_view(project))
-    watcher = find_watcher(find_home())
-    assert watcher is not None
+    watcher = the_watcher()
     assert watcher.target_dir == str(project.root / "small")
     assert watcher.source_dir == str(project.results)
 
