@@ -72,9 +72,15 @@ def _run(settings: Settings, home: Home, readiness: Readiness) -> None:
     from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
     from sdgen_thumbnail_plugin.daemon.watcher import Watcher
 
+    def leave(*_: object) -> None:
+        raise SystemExit(0)  # through holding_the_lock, which tidies up
+
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in signals:
+        signal.signal(number, leave)
     with holding_the_lock(home):
         be_polite()
         watcher = Watcher(settings, home)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in signals:
             signal.signal(number, lambda *_: watcher.stop())
         watcher.run(on_watching=readiness.watching)

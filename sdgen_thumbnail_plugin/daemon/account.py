@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from sdgen_thumbnail_plugin.daemon.logs import log_trouble
 from sdgen_thumbnail_plugin.daemon.observers import Choice
 from sdgen_thumbnail_plugin.daemon.process import identity_of
 from sdgen_thumbnail_plugin.daemon.status import Problem, WatcherState, write_state
@@ -108,6 +109,9 @@ class Account:
                 sessions[name] = sessions.get(name, True) and record.complete
         complete = sum(sessions.values())
         all_problems = [*problems, *(Problem(one.message, one.remedy, one.since_s) for one in workers.troubles())]
+        trouble = log_trouble()
+        if trouble is not None:
+            all_problems.append(Problem(f"the log cannot be written: {trouble}", "make its folder writable"))
         held_back = self._keeper.held_orphans()
         if held_back:
             remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
@@ -119,6 +123,7 @@ class Account:
             target_dir=self._keeper.target.location,
             started_at_s=self._started_at_s,
             updated_at_s=time.time(),
+            updated_monotonic_s=time.monotonic(),
             phase=phase,
             observer=asdict(observer),
             progress=asdict(progress) if progress is not None else {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class WatcherLog(RotatingFileHandler):
         super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=True)
         self.setFormatter(_OneLine(_FORMAT))
         self._looked_at_s = 0.0
+        self.trouble: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         # Not at every line: of a burst's two lines an image it would be a third of the price.
@@ -41,6 +43,7 @@ class WatcherLog(RotatingFileHandler):
             if not self._is_still_there():
                 self.stream.close()
                 self.stream = None  # FileHandler opens it again
+        self.trouble = None
         super().emit(record)
 
     def _is_still_there(self) -> bool:
@@ -53,8 +56,16 @@ class WatcherLog(RotatingFileHandler):
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """A full disk or a read-only folder loses log lines, nothing else."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's name
+        """A full disk or a read-only folder loses log lines, nothing else; ``status`` tells it until one is written."""
+        error = sys.exc_info()[1]
+        self.trouble = (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def log_trouble() -> str | None:
+    """Why the last line could not be written; None where it was."""
+    handlers = logging.getLogger(LOGGER_NAME).handlers
+    return next((handler.trouble for handler in handlers if isinstance(handler, WatcherLog)), None)
 
 
 def log_to(handler: logging.Handler) -> None:

@@ -6,6 +6,7 @@ is overwritten does not change its directory's time.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -59,7 +60,7 @@ class DirectoryPoll:
         self._seen: dict[str, dict[str, Stamp]] = {}
         self._list_at_s = 0.0
         self._ongoing: frozenset[str] = frozenset()
-        self._manifests_at_s = 0.0
+        self._manifests_at_s = -math.inf
 
     def look(self, *, share: float, besides: Collection[str] | None = None) -> Findings:
         """One pass: over all directories, or a quick one.
@@ -105,8 +106,8 @@ class DirectoryPoll:
 
     def _active_among(self, known: Sequence[str]) -> set[str]:
         now_s = time.time()
-        if now_s - self._manifests_at_s > _MANIFEST_EVERY_S:
-            self._manifests_at_s = now_s
+        if time.monotonic() - self._manifests_at_s > _MANIFEST_EVERY_S:
+            self._manifests_at_s = time.monotonic()
             newest = sorted((directory for directory in known if directory and "/" not in directory), reverse=True)
             self._ongoing = frozenset(name for name in newest[:_NEWEST_SESSIONS] if self._is_ongoing(name))
         since_ns = int((now_s - ACTIVE_S) * 1e9)

@@ -8,6 +8,7 @@ line is ours.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -17,12 +18,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import filelock
 
 from sdgen_thumbnail_plugin.daemon.logs import last_lines
 from sdgen_thumbnail_plugin.daemon.status import read_state
-from sdgen_thumbnail_plugin.errors import AlreadyRunningError, NotRunningError, StartFailedError, StopFailedError
+from sdgen_thumbnail_plugin.errors import (
+    AlreadyRunningError,
+    NotRunningError,
+    SettingsError,
+    StartFailedError,
+    StopFailedError,
+)
 from sdgen_thumbnail_plugin.home import Home
 from sdgen_thumbnail_plugin.settings import Settings
 
@@ -45,6 +53,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 """After so many seconds a watcher that was asked to stop is killed (the host gives it the same)."""
 
+_LOCK_PATIENCE_S = 0.5  # whoever only asks whether a watcher is alive has the lock for a moment
 _HURRIED_STOP_S = 1.0  # for the watcher of other folders, where ``sdgen webui start`` waits for us
 
 _MODULE = "sdgen_thumbnail_plugin"
@@ -126,9 +135,9 @@ def holding_the_lock(home: Home) -> Iterator[None]:
         AlreadyRunningError: another process holds it.
     """
     home.prepare()
-    lock = filelock.FileLock(home.lock_file, timeout=0)
+    lock = filelock.FileLock(home.lock_file)
     try:
-        lock.acquire()
+        lock.acquire(timeout=_LOCK_PATIENCE_S, poll_interval=0.01)
     except filelock.Timeout as error:
         watcher = find_watcher(home)
         who = f"process {watcher.pid} watches {watcher.source_dir}" if watcher else "another process holds its lock"
@@ -144,8 +153,13 @@ def holding_the_lock(home: Home) -> Iterator[None]:
 
 def _write_pid_file(home: Home) -> None:
     temporary = home.pid_file.with_name(f".{home.pid_file.name}.{os.getpid()}")
-    temporary.write_text(str(os.getpid()), "ascii")
-    temporary.replace(home.pid_file)
+    try:
+        temporary.write_text(str(os.getpid()), "ascii")
+        temporary.replace(home.pid_file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        what = (error.strerror or str(error)).lower()
+        raise SettingsError(f"cannot be written: {what}", path=str(home.pid_file), remedy="move it away") from error
 
 
 def _pid_in_file(home: Home) -> int | None:
@@ -157,13 +171,12 @@ def _pid_in_file(home: Home) -> int | None:
 
 def is_locked(home: Home) -> bool:
     """Whether a watcher is alive, by the lock."""
-    if not home.lock_file.exists():
-        return False
-    lock = filelock.FileLock(home.lock_file, timeout=0)
     try:
-        with lock:
+        with home.lock_file.open("rb") as file:
+            # Shared, so that two who ask at once do not take each other for a watcher; closing lets go of it.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except filelock.Timeout:
+    except BlockingIOError:
         return True
     except OSError:
         return False
@@ -269,6 +282,14 @@ def _wait_for_watcher(home: Home, deadline_s: float) -> RunningWatcher | None:
         time.sleep(0.02)
 
 
+def _log_or_nothing(home: Home) -> BinaryIO:
+    """The log's end; where it cannot be opened, the watcher starts all the same."""
+    try:
+        return home.log_file.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
+
+
 def _spawn(
     home: Home, arguments: list[str], folder: Path, deadline_s: float
 ) -> tuple[dict[str, object], subprocess.Popen[bytes]]:
@@ -278,7 +299,7 @@ def _spawn(
     reading, writing = os.pipe()
     try:
         # What escapes logging (a crash of the interpreter) goes to the log's end too.
-        with home.log_file.open("ab") as log:
+        with _log_or_nothing(home) as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, "watch", *arguments],
                 stdin=subprocess.DEVNULL,

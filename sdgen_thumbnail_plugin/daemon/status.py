@@ -59,6 +59,7 @@ class WatcherState:
     last_image: Mapping[str, Any] | None = None
     problems: list[Mapping[str, Any]] = field(default_factory=list)
     tick_interval_s: float = 0.0
+    updated_monotonic_s: float = 0.0
     schema: int = STATE_SCHEMA
     version: str = __version__
 
@@ -99,4 +100,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 def age_s(state: Mapping[str, Any]) -> float:
     """Seconds since the state was written; never negative, whatever happened to the clock."""
+    monotonic_s = state.get("updated_monotonic_s")
+    if isinstance(monotonic_s, (int, float)) and monotonic_s:
+        return max(0.0, time.monotonic() - monotonic_s)  # the same for all processes since the machine was started
     return max(0.0, time.time() - float(state["updated_at_s"]))

@@ -82,6 +82,8 @@ class Watcher:
         self._catching_up: threading.Thread | None = None
         self._progress = Progress(Phase.SMART)
         self._look_again = False
+        # The last one removes its state file when it ends. Where it could not, what it was about to do is not known.
+        self._was_killed = home.state_file.exists()
         self._tick_at_s = 0.0
         self._look_everywhere_at_s = 0.0
         self._look_interval_s = settings.tick_interval_s
@@ -198,10 +200,11 @@ class Watcher:
             on_progress=self._note_progress,
         )
         everything, self._look_again = self._look_again, False
+        killed, self._was_killed = self._was_killed, False
         try:
             if not everything:
                 catchup.smart()
-            summary = catchup.audit(everything=everything)
+            summary = catchup.audit(everything=everything or killed)
             log.info("✓ Audit complete: %d thumbnails made, %d errors", summary.created, summary.errors)
             if everything and not self._look_again:
                 self._lookout.problems.pop("overflow", None)

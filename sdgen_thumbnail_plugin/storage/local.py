@@ -61,6 +61,9 @@ def _mapped(error: OSError, path: str) -> ThumbnailError:
         return AccessDeniedError(what, path=shown)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return SourceGoneError("is not there", path=shown)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        remedy = "raise the limit: ulimit -n 1024; then restart the watcher"
+        return StorageUnavailableError(what, path=shown, remedy=remedy)
     if error.errno == errno.ENAMETOOLONG:
         return UnusableNameError("its thumbnail's name would be too long", path=shown, remedy="shorten the file name")
     return StorageUnavailableError(what, path=shown)
