@@ -13,13 +13,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdgen_thumbnail_plugin.errors import SettingsError
 
-__all__ = ["HOME_VARIABLE", "SERVICE", "Home", "find_home"]
+__all__ = ["HOME_VARIABLE", "SERVICE", "Home", "find_home", "replace_text"]
 
 SERVICE = "thumbnail_watchdog"
 """The host's name for this service; its PID and log files are named after it."""
@@ -90,3 +91,20 @@ def find_home() -> Home:
     """``$SDGEN_THUMBNAILS_HOME`` where it is set, else ``~/.sdgen``, as an absolute path."""
     named = os.environ.get(HOME_VARIABLE)
     return Home(Path(named).absolute() if named else Path.home() / ".sdgen")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Puts a file in place whole. Its temporary has a name that nobody can foresee, and is made by us or not at all.
+
+    Raises ``OSError``.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(temporary, flags, 0o666), "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            file.write(text)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
 from sdgen_thumbnail_plugin.fast import FAST_VARIABLE
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.model import Recipe
+from sdgen_thumbnail_plugin.printing import printable
 
 __all__ = ["CONFIG_NAME", "DEBUG_VARIABLE", "SECTION", "ObserverChoice", "Settings", "check_roots", "load_settings"]
 
@@ -116,7 +118,10 @@ def load_settings(
 def _read_config(path: Path) -> dict[str, Any]:
     """Our settings out of the host's file; empty where there is no file."""
     try:
-        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise SettingsError("is not a file", path=str(path))
+        if status.st_size > _CONFIG_LIMIT_BYTES:
             raise SettingsError("is too large to be a configuration", path=str(path))
         content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -182,6 +187,14 @@ def check_roots(settings: Settings, *, must_exist: bool = True) -> None:
     Raises:
         RootsError: naming the folder and the remedy.
     """
+    for path in (settings.source_dir, settings.target_dir):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass
+        except (OSError, ValueError) as error:  # a zero, half a surrogate, too long, a circle of links
+            what = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "no name of a folder"
+            raise RootsError(f"cannot be used: {what}", path=printable(str(path))) from error
     source, target = (Path(os.path.realpath(path)) for path in (settings.source_dir, settings.target_dir))
     if source == target:
         raise RootsError("is both the source and the target folder", path=str(source))

@@ -99,16 +99,17 @@ def _checked(flags: dict[str, Any]) -> Any:
 def _start(flags: dict[str, Any]) -> None:
     from sdgen_thumbnail_plugin.daemon.process import start_watcher
     from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.printing import printable
 
     settings = _checked(flags)
     started = start_watcher(settings, find_home(), arguments=arguments_for(flags), folder=Path.cwd())
     watcher = started.watcher
     if started.already:
-        typer.echo(f"The watcher is running already (PID {watcher.pid}), watching {watcher.source_dir}")
+        typer.echo(f"The watcher is running already (PID {watcher.pid}), watching {printable(watcher.source_dir)}")
         return
     if started.replaced:
-        typer.echo(f"Stopped the watcher of {started.replaced}: there is one per user")
-    typer.echo(f"✓ Watching {watcher.source_dir} (PID {watcher.pid})")
+        typer.echo(f"Stopped the watcher of {printable(started.replaced)}: there is one per user")
+    typer.echo(f"✓ Watching {printable(watcher.source_dir)} (PID {watcher.pid})")
     if not settings.source_dir.is_dir():
         typer.echo("  The folder is not there yet; watching begins when it appears")
     typer.echo("  sdgen-thumbnails status shows what it does")

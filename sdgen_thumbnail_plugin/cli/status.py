@@ -139,7 +139,7 @@ def render(report: Mapping[str, Any]) -> RenderableType:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(report):
-        table.add_row(f"  {name}", printable(value))
+        table.add_row(f"  {name}", Text(printable(value)))  # a str would be read as markup
     problems = [
         Text.assemble(("  ✗ ", "red"), printable(str(problem["message"])), ("\n    → ", "dim"), str(problem["remedy"]))
         for problem in report["problems"]

@@ -41,7 +41,7 @@ def watch(
     """Watch in the foreground until Ctrl+C."""
     import logging
 
-    from sdgen_thumbnail_plugin.daemon.logs import WatcherLog, log_to
+    from sdgen_thumbnail_plugin.daemon.logs import OneLine, WatcherLog, log_to
     from sdgen_thumbnail_plugin.daemon.process import READY_VARIABLE
     from sdgen_thumbnail_plugin.daemon.readiness import Readiness
     from sdgen_thumbnail_plugin.home import find_home
@@ -62,7 +62,7 @@ def watch(
         log_to(WatcherLog(home.log_file, settings.log_max_bytes, settings.log_backups))
         if descriptor is None:
             screen = logging.StreamHandler()
-            screen.setFormatter(logging.Formatter("%(message)s"))
+            screen.setFormatter(OneLine("%(message)s"))
             log_to(screen)
         _run(settings, home, readiness)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sdgen_thumbnail_plugin.printing import printable
 
-__all__ = ["LOGGER_NAME", "WatcherLog", "last_lines", "log_beside_the_watcher", "log_to"]
+__all__ = ["LOGGER_NAME", "OneLine", "WatcherLog", "last_lines", "log_beside_the_watcher", "log_to"]
 
 LOGGER_NAME = "sdgen_thumbnail_plugin"
 _FORMAT = "%(asctime)s %(message)s"
@@ -19,7 +19,7 @@ _TAIL_BYTES = 1_000_000
 _LOOK_EVERY_S = 1.0
 
 
-class _OneLine(logging.Formatter):
+class OneLine(logging.Formatter):
     """Nothing that came from a file name can forge a line or move a cursor; only tracebacks have several lines."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -32,7 +32,7 @@ class WatcherLog(RotatingFileHandler):
 
     def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
         super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", delay=True)
-        self.setFormatter(_OneLine(_FORMAT))
+        self.setFormatter(OneLine(_FORMAT))
         self._looked_at_s = 0.0
         self.trouble: str | None = None
 

@@ -153,7 +153,8 @@ class NativeObserver:
         observer, self._observer = self._observer, None
         self._overflows.detach()
         if observer is not None:
-            observer.stop()
+            with contextlib.suppress(KeyError, OSError, RuntimeError):  # watchdog's own bookkeeping of watches may fail
+                observer.stop()
             observer.join(timeout_s)
 
     @property

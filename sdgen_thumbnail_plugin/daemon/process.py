@@ -31,7 +31,7 @@ from sdgen_thumbnail_plugin.errors import (
     StartFailedError,
     StopFailedError,
 )
-from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.home import Home, replace_text
 from sdgen_thumbnail_plugin.settings import Settings
 
 __all__ = [
@@ -116,6 +116,37 @@ def identity_of(pid: int) -> str | None:
         return None
 
 
+def _holds_the_lock(home: Home, pid: int) -> bool:
+    """Whether a watcher is alive, and this process has its lock file open: others have it for a moment only."""
+    if not is_locked(home):
+        return False
+    try:
+        there = home.lock_file.stat()
+        opened = _opened_files(pid)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) in opened
+
+
+def _opened_files(pid: int) -> set[tuple[int, int]]:
+    """Device and inode of the files that a process has open. Raises ``OSError`` where they cannot be told."""
+    import psutil
+
+    if sys.platform == "linux":
+        paths = [str(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    else:
+        try:
+            paths = [file.path for file in psutil.Process(pid).open_files()]
+        except psutil.Error as error:
+            raise OSError(str(error)) from error
+    found = set()
+    for path in paths:
+        with contextlib.suppress(OSError):  # closed since
+            status = os.stat(path)  # noqa: PTH116 - through the link, to what is open
+            found.add((status.st_dev, status.st_ino))
+    return found
+
+
 def _is_ours(pid: int) -> bool:
     """Whether a process's command line is that of a watcher."""
     import psutil
@@ -152,12 +183,9 @@ def holding_the_lock(home: Home) -> Iterator[None]:
 
 
 def _write_pid_file(home: Home) -> None:
-    temporary = home.pid_file.with_name(f".{home.pid_file.name}.{os.getpid()}")
     try:
-        temporary.write_text(str(os.getpid()), "ascii")
-        temporary.replace(home.pid_file)
+        replace_text(home.pid_file, str(os.getpid()))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         what = (error.strerror or str(error)).lower()
         raise SettingsError(f"cannot be written: {what}", path=str(home.pid_file), remedy="move it away") from error
 
@@ -186,11 +214,12 @@ def find_watcher(home: Home) -> RunningWatcher | None:
     """The watcher of this home, if one is alive and its identity can be proved."""
     state = read_state(home.state_file) or {}
     pid, identity = state.get("pid"), state.get("identity")
-    if isinstance(pid, int) and pid > 1 and identity and identity_of(pid) == identity and _is_ours(pid):
+    proved = isinstance(pid, int) and pid > 1 and identity and identity_of(pid) == identity
+    if isinstance(pid, int) and proved and _is_ours(pid) and _holds_the_lock(home, pid):
         return RunningWatcher(pid, str(identity), str(state["source_dir"]), str(state["target_dir"]))
     # The state file may be lost or garbage. Then the PID file's word counts, if a watcher is alive at all.
     pid = _pid_in_file(home)
-    if pid is not None and pid > 1 and is_locked(home) and _is_ours(pid) and (found := identity_of(pid)):
+    if pid is not None and pid > 1 and _is_ours(pid) and _holds_the_lock(home, pid) and (found := identity_of(pid)):
         return RunningWatcher(pid, found)
     return None
 

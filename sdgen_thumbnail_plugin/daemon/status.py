@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sdgen_thumbnail_plugin.home import replace_text
 from sdgen_thumbnail_plugin.version import __version__
 
 __all__ = ["HEARTBEAT_S", "STALLED_S", "STATE_SCHEMA", "Problem", "WatcherState", "age_s", "read_state", "write_state"]
@@ -66,12 +66,9 @@ class WatcherState:
 
 def write_state(path: Path, state: WatcherState) -> None:
     """Replaces the state file; silent where that is impossible, because ``status`` notices a state that grows old."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(state), ensure_ascii=True)
-        temporary.write_text(text, "ascii")
-        temporary.replace(path)
+        replace_text(path, json.dumps(asdict(state), ensure_ascii=True))
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -48,6 +48,13 @@ def _text(blob: bytes) -> str:
     return blob.decode("utf-8", "surrogateescape")
 
 
+def _is_key(blob: object) -> bool:
+    """Whether a stored key is one: a damaged or forged catalog must not send us where the storages refuse to go."""
+    if not isinstance(blob, bytes):
+        return False
+    return not blob or (b"\0" not in blob and not {b"", b".", b".."}.intersection(blob.split(b"/")))
+
+
 class Catalog:
     """All records of one pair of roots, held in memory and written behind.
 
@@ -68,6 +75,7 @@ class Catalog:
         self._dirty_directories: set[str] = set()
         self._dirty_failures: set[str] = set()
         self._dirty_stamps: dict[str, bytes] = {}
+        self._failures_by_directory: dict[str, list[str]] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
@@ -136,6 +144,7 @@ class Catalog:
             ))
             for (directory, source_ns, target_ns, recipe, images, thumbnails, failed, orphans, complete, swept_at_s,
                  unknown) in rows
+            if _is_key(directory)
         }  # fmt: skip
 
     @staticmethod
@@ -143,7 +152,12 @@ class Catalog:
         rows = connection.execute(
             "SELECT key, mtime_ns, size, kind, message, remedy, version, failed_at_s FROM failures"
         )
-        return {_text(row[0]): Failure(_text(row[0]), Stamp(row[1], row[2]), *row[3:]) for row in rows}
+        found = {}
+        for blob, mtime_ns, size, *rest in rows:
+            if _is_key(blob):
+                key = _text(blob)
+                found[key] = Failure(key, Stamp(mtime_ns, size), *rest)
+        return found
 
     # -- directories
 
@@ -178,7 +192,7 @@ class Catalog:
             if self._directories.pop(directory, None) is not None:
                 self._dirty_directories.add(directory)
                 self._dirty_stamps.pop(directory, None)
-            for key in [key for key in self._failures if parent_of(key) == directory]:
+            for key in self.failures_of(directory):
                 self.drop_failure(key)
 
     def below(self, directory: str) -> list[str]:
@@ -220,11 +234,25 @@ class Catalog:
         failures = self._failures
         return {key: failures[key] for key in keys if key in failures} if failures else {}
 
+    def failures_of(self, directory: str) -> dict[str, Failure]:
+        """The failures in one directory, whether or not their images are still there."""
+        if not self._failures:
+            return {}
+        with self._lock:
+            if self._failures_by_directory is None:
+                self._failures_by_directory = {}
+                for key in self._failures:
+                    self._failures_by_directory.setdefault(parent_of(key), []).append(key)
+            keys = self._failures_by_directory.get(directory, ())
+            return {key: self._failures[key] for key in keys if key in self._failures}
+
     def failure(self, key: str) -> Failure | None:
         return self._failures.get(key)
 
     def put_failure(self, failure: Failure) -> None:
         with self._lock:
+            if failure.key not in self._failures:
+                self._failures_by_directory = None  # made anew when it is asked for
             self._failures[failure.key] = failure
             self._dirty_failures.add(failure.key)
 

@@ -274,7 +274,7 @@ class CatchUp:
             keeper.settle(survey)
             for found, number in ((work, survey.lacking), (orphans, survey.orphans)):
                 found.pop(survey.view.directory, None)
-                if number or (found is work and survey.actions):
+                if number or (found is work and (survey.actions or survey.is_left_empty)):
                     found[survey.view.directory] = number
 
         seen: set[str] = set()

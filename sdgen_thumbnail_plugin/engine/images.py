@@ -33,6 +33,7 @@ from sdgen_thumbnail_plugin.errors import (
     UnusableNameError,
 )
 from sdgen_thumbnail_plugin.model import ActionKind, Failure, Outcome, OutcomeKind, Recipe, Stamp
+from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
 from sdgen_thumbnail_plugin.version import __version__
 
@@ -165,13 +166,14 @@ class ImageKeeper:
             agrees: what is known of the thumbnails' settings from elsewhere.
         """
         recipe = record.recipe if record is not None else None
+        adopting = recipe is None and agrees is not True  # True: we made it ourselves
         if agrees is None:
             agrees = recipe is None or recipe == self.recipe.tag
         return Rules(
             keeps_times=self.target.keeps_times,
             tolerance_ns=self.target.time_tolerance_ns() if near and self.target.keeps_times else 0,
             version=__version__,
-            adopting=recipe is None,
+            adopting=adopting,
             same_recipe=agrees,
         )
 
@@ -179,8 +181,8 @@ class ImageKeeper:
         """Until the whole directory has today's settings, remembers which of its images have them."""
         directory = parent_of(key)
         record = self._records.record(directory)
-        known = record.recipe if record is not None else None
-        if known not in (None, self.recipe.tag) or self._agrees_by_other_means(directory) is False:
+        unknown = record is not None and record.recipe != self.recipe.tag
+        if unknown or self._agrees_by_other_means(directory) is False:
             self._remade.setdefault(directory, set()).add(key)
 
     def _refuse_a_taken_name(self, key: str) -> None:
@@ -188,7 +190,7 @@ class ImageKeeper:
             if rival == key:
                 return
             if self.source.image_exists(rival):
-                raise NameTakenError(f"shares its thumbnail with {rival.rpartition('/')[2]}")
+                raise NameTakenError(f"shares its thumbnail with {printable(rival.rpartition('/')[2])}")
 
     def _checksum(self, key: str) -> int:
         return zlib.crc32(self.source.read_image_bytes(key))

@@ -50,6 +50,17 @@ class DirectorySurvey:
         return sum(1 for action in self.actions if action.kind in (ActionKind.BUILD, ActionKind.ADOPT))
 
     @property
+    def is_left_empty(self) -> bool:
+        """Whether the directory is gone, and left nothing but an empty folder of thumbnails."""
+        view = self.view
+        return (
+            view.times.source_ns is None
+            and view.times.target_ns is not None
+            and not view.thumbnails
+            and not view.directories
+        )
+
+    @property
     def thumbnails(self) -> int:
         """Images with a fresh thumbnail."""
         return len(self.view.sources) - self.lacking - self.failed
@@ -147,23 +158,18 @@ class Keeper(ImageKeeper):
                 acted |= self._delete(action.key)
             elif self.may_delete_in(directory):
                 acted |= self.delete_orphan(action.key)
-        acted |= self._remove_if_left_empty(survey.view)
+        acted |= survey.is_left_empty and self._remove_empty(directory)
         if not deferred and not acted:
             self.settle(survey)
         elif not deferred:
             self.finish_directory(directory)
         return deferred, found
 
-    def _remove_if_left_empty(self, view: DirectoryView) -> bool:
-        """Takes away the folder of thumbnails that a vanished directory left behind, if nothing is in it."""
+    def _remove_empty(self, directory: str) -> bool:
         return (
-            view.times.source_ns is None
-            and view.times.target_ns is not None
-            and not view.thumbnails
-            and not view.directories
-            and self.may_delete_in(view.directory)
+            self.may_delete_in(directory)
             and self.source.root_holds_anything()
-            and self.target.remove_empty_directory(view.directory)
+            and self.target.remove_empty_directory(directory)
         )
 
     def finish_directory(self, directory: str) -> bool:
@@ -187,7 +193,7 @@ class Keeper(ImageKeeper):
             self._remade.pop(view.directory, None)
             self._outdated.discard(view.directory)
         undone = len(survey.actions) - survey.orphans
-        quiet = undone == 0 and (survey.orphans == 0 or view.directory in self._held)
+        quiet = undone == 0 and not survey.is_left_empty and (survey.orphans == 0 or view.directory in self._held)
         self.catalog.put(
             view.directory,
             DirectoryRecord(
@@ -201,6 +207,9 @@ class Keeper(ImageKeeper):
                 swept_at_s=view.looked_at_ns / 1e9,
             ),
         )
+        for key, failure in self.catalog.failures_of(view.directory).items():
+            if view.sources.get(key) != failure.stamp and failure.failed_at_s < view.looked_at_ns / 1e9:
+                self.catalog.drop_failure(key)
         if complete:
             kept = view.sources
             if survey.failed:
@@ -328,6 +337,8 @@ class Keeper(ImageKeeper):
         stamp = self.source.get_image_metadata(new)
         thumbnail = self.target.get_image_metadata(thumbnail_key(old))
         if stamp is None or not is_fresh(stamp, thumbnail, self._rules_for_image(old, stamp, thumbnail)):
+            return False
+        if self._has_source(thumbnail_key(old)):  # there is another image of that name by now: the thumbnail may be its
             return False
         return self.target.rename_image(thumbnail_key(old), thumbnail_key(new))
 

@@ -81,7 +81,7 @@ class Orphans:
         """
         sizes: dict[int, int | None] = {}
         for mtime_ns, size in unpacked_stamps(packed):
-            sizes[mtime_ns] = size if sizes.get(mtime_ns, size) == size else None
+            sizes[mtime_ns] = size if mtime_ns not in sizes else None
         with self._lock:
             for key in orphans:
                 mtime_ns = thumbnails[key].mtime_ns

@@ -150,7 +150,7 @@ def plan_directory(
         temporaries: keys of unfinished files found in the target.
         remade: keys of images whose thumbnails have today's settings though the directory's have not all.
     """
-    by_today = replace(rules, same_recipe=True) if remade else rules
+    by_today = replace(rules, same_recipe=True, adopting=False) if remade else rules
     owner: dict[str, str] = {}
     for key in sorted(sources, key=_rank):
         owner.setdefault(thumbnail_key(key), key)
