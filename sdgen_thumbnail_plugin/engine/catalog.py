@@ -24,6 +24,7 @@ __all__ = ["SCHEMA_VERSION", "Catalog", "blob_of", "catalog_is_healthy"]
 SCHEMA_VERSION = 2
 
 _BUSY_S = 5.0  # how long another process may hold the file (Python's own default)
+_FLUSH_BUSY_S = 1.0  # a write that finds it held is tried again at the next tick; meanwhile nobody else gets on
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS directories (
@@ -109,6 +110,7 @@ class Catalog:
             self._directories = self._read_directories(connection)
             self._failures = self._read_failures(connection)
             self._seen_version = connection.execute("PRAGMA data_version").fetchone()[0]
+            connection.execute(f"PRAGMA busy_timeout = {int(_FLUSH_BUSY_S * 1000)}")
         except BaseException:
             connection.close()
             raise

@@ -1,0 +1,559 @@
+"""Disks that fill up, turn read-only, vanish and come back; thumbnails and catalogs that somebody else spoils.
+
+Every fault is a real one. What is told meanwhile is read where a person reads it: in the state file, or in ``status``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from drawing import as_png
+from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION
+from sdgen_thumbnail_plugin.home import HOME_VARIABLE
+from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
+from waiting import wait_for
+from watching import Project, run_ours, watcher_process, watching
+
+SOON_S = 60.0
+"""What failed is tried again after 1, 2, 4 … 30 s, and the machine may be busy with other tests."""
+
+OLD = "20251110_151059-old"
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    project.image(f"{OLD}/first.png")
+    return project
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """A tmpfs over a folder, for as long as the context lasts."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting takes Linux and root")
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        pytest.skip(f"cannot mount here: {answer.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def noisy_image(project: Project, name: str) -> Path:
+    """An image whose thumbnail takes seven pages, so that a disk may fill up in the middle of it."""
+    path = project.results / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(as_png(Image.effect_noise((180, 240), 100).convert("RGB")))
+    return path
+
+
+def told(project: Project, *words: str) -> bool:
+    """Whether the state file tells of a problem with all these words, and of what to do about it."""
+    problems = project.state().get("problems", ())
+    return any(all(word in one["message"] for word in words) and one["remedy"] for one in problems)
+
+
+def wait_until_told(project: Project, *words: str) -> None:
+    wait_for(lambda: told(project, *words), SOON_S)
+
+
+def wait_until_well(project: Project) -> None:
+    """Every image has its thumbnail, nothing else is there, and nobody complains any more."""
+    wait_for(project.is_exact, SOON_S)
+    wait_for(lambda: project.state().get("problems") == [], SOON_S)
+    wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
+    assert project.is_exact()
+    assert project.state()["failures"] == 0
+
+
+def status(project: Project) -> dict[str, Any]:
+    """What ``status --json`` says; its exit code says whether all is well."""
+    command = [sys.executable, "-m", "sdgen_thumbnail_plugin", "status", "--json"]
+    environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
+    answer = subprocess.run(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, text=True)
+    report: dict[str, Any] = json.loads(answer.stdout)
+    assert answer.returncode == {"well": 0, "not running": 3}.get(report["health"], 4)
+    return report
+
+
+def inodes(project: Project) -> dict[str, int]:
+    """Which file every thumbnail is: another number is another file."""
+    return {
+        str(path.relative_to(project.thumbnails)): path.stat().st_ino for path in project.thumbnails.rglob("*.webp")
+    }
+
+
+def catalog_file(project: Project) -> Path:
+    source, target = LocalImageStorage(project.results), LocalImageStorage(project.thumbnails, ".webp")
+    return project.home.catalog_file(source.location, target.location)
+
+
+# -- the target's disk
+
+
+@pytest.mark.parametrize(
+    ("full", "roomy"),
+    [(f"size={16 * PAGE_BYTES // 1024}k", "size=8m"), ("size=8m,nr_inodes=5", "nr_inodes=100")],
+    ids=["in the middle of a write", "no inodes left"],
+)
+def test_a_full_disk_is_told_and_made_up_for(project: Project, full: str, roomy: str) -> None:
+    with mounted(project.thumbnails, full), watching(project):
+        for number in range(6):
+            noisy_image(project, f"{OLD}/noisy{number}.png")
+        wait_until_told(project, "no space left")
+        assert not project.is_exact()
+        assert not list(project.thumbnails.rglob("*.sdgen-tmp")), "half a thumbnail was left on the full disk"
+        for thumbnail in project.thumbnails.rglob("*.webp"):
+            Image.open(thumbnail).load()
+        remount(project.thumbnails, roomy)
+        wait_until_well(project)
+
+
+def test_status_tells_of_a_full_disk_and_of_its_end(project: Project) -> None:
+    with mounted(project.thumbnails, f"size={16 * PAGE_BYTES // 1024}k"), watcher_process(project):
+        for number in range(6):
+            noisy_image(project, f"{OLD}/noisy{number}.png")
+        wait_until_told(project, "no space left")
+        report = status(project)
+        assert report["health"] == "degraded"
+        assert [one["remedy"] for one in report["problems"]] == ["free some space; it goes on by itself"]
+        remount(project.thumbnails, "size=8m")
+        wait_until_well(project)
+        assert status(project)["health"] == "well"
+
+
+def test_images_deleted_while_the_disk_was_full_leave_no_problem_behind(project: Project) -> None:
+    with mounted(project.thumbnails, f"size={16 * PAGE_BYTES // 1024}k"), watching(project):
+        images = [noisy_image(project, f"{OLD}/noisy{number}.png") for number in range(6)]
+        wait_until_told(project, "no space left")
+        for image in images:
+            if not project.is_fresh(f"{OLD}/{image.name}"):
+                image.unlink()
+        wait_until_well(project)
+
+
+def test_a_read_only_target_is_told_and_made_up_for(project: Project) -> None:
+    with mounted(project.thumbnails, "size=8m"), watching(project):
+        wait_until_well(project)
+        remount(project.thumbnails, "ro")
+        project.image(f"{OLD}/second.png")
+        wait_until_told(project, "read-only")
+        remount(project.thumbnails, "rw")
+        wait_until_well(project)
+
+
+def test_a_delete_that_a_read_only_target_refused_is_told_and_made_up_for(project: Project) -> None:
+    project.image(f"{OLD}/second.png")
+    with mounted(project.thumbnails, "size=8m"), watching(project):
+        wait_until_well(project)
+        remount(project.thumbnails, "ro")
+        (project.results / OLD / "second.png").unlink()
+        wait_until_told(project, "read-only")
+        assert project.thumbnail(f"{OLD}/second.png").exists()
+        remount(project.thumbnails, "rw")
+        wait_until_well(project)
+
+
+def test_a_watcher_started_on_a_read_only_target_says_so_and_goes_on_by_itself(project: Project) -> None:
+    with mounted(project.thumbnails, "size=8m,ro"), watching(project):
+        wait_until_told(project, "read-only")
+        remount(project.thumbnails, "rw")
+        wait_until_well(project)
+
+
+@pytest.mark.parametrize("observer", ["native", "polling"])
+def test_a_deleted_target_is_made_again(project: Project, observer: str) -> None:
+    for number in range(5):
+        project.image(f"{OLD}/below/{number}.png")
+    with watching(project, observer=observer):
+        wait_until_well(project)
+        shutil.rmtree(project.thumbnails)
+        wait_until_well(project)
+
+
+# -- the source
+
+
+@pytest.mark.parametrize("observer", ["native", "polling"])
+def test_a_source_deleted_and_made_again_is_told_and_watched_again(project: Project, observer: str) -> None:
+    with watching(project, observer=observer):
+        wait_until_well(project)
+        shutil.rmtree(project.results)
+        wait_until_told(project, "source folder", "not there")
+        project.image("20251111_000000-again/a.png")
+        wait_until_well(project)
+        project.image("20251111_000000-again/later.png")
+        wait_until_well(project)
+
+
+@pytest.mark.parametrize("observer", ["native", "polling"])
+def test_an_empty_mount_in_the_sources_place_deletes_nothing(
+    project: Project, observer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        project.image(f"{OLD}/below/{number}.png")
+    with watching(project, observer=observer):
+        wait_until_well(project)
+        before = inodes(project)
+        with mounted(project.results, "size=1m"):
+            wait_for(lambda: "Another folder took the source's place" in caplog.text, SOON_S)
+            # What is gone goes at the second look, a second after the first: several have passed by then.
+            beats_at_s = project.state()["updated_at_s"]
+            wait_for(lambda: project.state().get("updated_at_s", 0) > beats_at_s + 3, SOON_S)
+            assert inodes(project) == before
+        wait_until_well(project)
+        assert inodes(project) == before
+        project.image(f"{OLD}/later.png")
+        wait_until_well(project)
+
+
+def test_an_empty_mount_at_the_start_deletes_nothing(project: Project) -> None:
+    for number in range(5):
+        project.image(f"{OLD}/below/{number}.png")
+    with watching(project):
+        wait_until_well(project)
+    before = inodes(project)
+    with contextlib.ExitStack() as mount:
+        mount.enter_context(mounted(project.results, "size=1m"))
+        with watching(project):
+            beats_at_s = project.state()["updated_at_s"]
+            wait_for(lambda: project.state().get("updated_at_s", 0) > beats_at_s + 3, SOON_S)
+            assert inodes(project) == before
+            mount.close()
+            wait_until_well(project)
+            assert inodes(project) == before
+
+
+def test_an_empty_mount_in_the_sources_place_is_told_while_it_lasts(project: Project) -> None:
+    with watching(project):
+        wait_until_well(project)
+        with mounted(project.results, "size=1m"):
+            wait_for(lambda: told(project, "source folder"), 8)
+        wait_until_well(project)
+
+
+def test_a_source_mounted_over_an_empty_folder_is_watched(project: Project) -> None:
+    shutil.rmtree(project.results)
+    project.results.mkdir()
+    with watching(project), mounted(project.results, "size=1m"):
+        project.image("20251111_000000-mounted/a.png")
+        wait_until_well(project)
+        project.image("20251111_000000-mounted/later.png")
+        wait_until_well(project)
+
+
+# -- a session that may not be read
+
+
+@contextlib.contextmanager
+def watcher_bound_by_permissions(project: Project, *arguments: str) -> Iterator[psutil.Process]:
+    """A watcher that permissions hold for: run by root, it gives up the right to read everything."""
+    with contextlib.ExitStack() as until:
+        if os.geteuid() == 0:
+            without = shutil.which("setpriv")
+            if without is None:
+                pytest.skip("root reads everything, and setpriv is not there")
+            prefix = [without, "--bounding-set=-dac_override,-dac_read_search"]
+            command = [*prefix, sys.executable, "-m", "sdgen_thumbnail_plugin", "start", *arguments]
+            environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
+            subprocess.run(command, cwd=project.root, env=environment, check=True, stdout=subprocess.DEVNULL)
+            until.callback(run_ours, project, "stop")
+            yield psutil.Process(int(project.home.pid_file.read_text("ascii")))
+        else:
+            yield until.enter_context(watcher_process(project, *arguments))
+
+
+@pytest.fixture
+def locked_session(project: Project) -> Iterator[Path]:
+    """A session that nobody may read, until it is given its permissions back."""
+    project.image("20251111_000000-locked/a.png")
+    session = project.results / "20251111_000000-locked"
+    try:
+        yield session
+    finally:
+        session.chmod(0o755)
+
+
+def test_a_session_that_turns_unreadable_is_told_and_made_up_for(project: Project, locked_session: Path) -> None:
+    with watcher_bound_by_permissions(project):
+        wait_until_well(project)
+        before = inodes(project)
+        locked_session.chmod(0)
+        project.image(f"{locked_session.name}/later.png")
+        wait_until_told(project, locked_session.name, "permission denied")
+        project.image(f"{OLD}/meanwhile.png")
+        wait_for(lambda: project.is_fresh(f"{OLD}/meanwhile.png"), SOON_S)
+        assert told(project, locked_session.name, "permission denied")
+        assert status(project)["health"] == "degraded"
+        assert before.items() <= inodes(project).items(), "what cannot be read is not gone"
+        locked_session.chmod(0o755)
+        wait_until_well(project)
+        assert status(project)["health"] == "well"
+
+
+def test_a_session_that_was_unreadable_at_the_start_is_told_and_made_up_for(
+    project: Project, locked_session: Path
+) -> None:
+    locked_session.chmod(0)
+    with watcher_bound_by_permissions(project):
+        wait_until_told(project, locked_session.name, "permission denied")
+        wait_for(lambda: project.is_fresh(f"{OLD}/first.png"), SOON_S)
+        locked_session.chmod(0o755)
+        wait_for(project.is_exact, SOON_S)
+        wait_for(lambda: not told(project, locked_session.name), SOON_S)
+
+
+@pytest.mark.xfail(strict=True, reason="polling for want of a watch never ends, and takes no permission for no watches")
+def test_a_session_that_was_unreadable_at_the_start_leaves_no_problem_behind(
+    project: Project, locked_session: Path
+) -> None:
+    locked_session.chmod(0)
+    with watcher_bound_by_permissions(project):
+        wait_until_told(project, locked_session.name, "permission denied")
+        locked_session.chmod(0o755)
+        wait_for(lambda: project.state().get("problems") == [], 15)
+
+
+# -- thumbnails in whose place is something else
+
+
+def test_a_thumbnail_replaced_by_an_empty_folder_is_made_again(project: Project) -> None:
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
+    with watching(project):
+        wait_until_well(project)
+        thumbnail.unlink()
+        thumbnail.mkdir()
+        wait_for(thumbnail.is_file, SOON_S)
+        wait_until_well(project)
+
+
+def test_a_folder_with_something_in_it_in_a_thumbnails_place_is_told_and_left_alone(project: Project) -> None:
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
+    with watching(project):
+        wait_until_well(project)
+        thumbnail.unlink()
+        thumbnail.mkdir()
+        (thumbnail / "notes.txt").write_text("somebody's own")
+        wait_until_told(project, "first.webp")
+        assert (thumbnail / "notes.txt").read_text() == "somebody's own"
+        shutil.rmtree(thumbnail)
+        wait_until_well(project)
+
+
+@pytest.mark.xfail(strict=True, reason="one key's trouble counts as everybody's, and goes with anybody's success")
+def test_a_folder_in_one_thumbnails_place_stays_told_and_delays_no_other(project: Project) -> None:
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
+    with watching(project):
+        wait_until_well(project)
+        thumbnail.unlink()
+        thumbnail.mkdir()
+        (thumbnail / "notes.txt").write_text("somebody's own")
+        wait_until_told(project, "first.webp")
+        for number in range(3):  # another session: nothing is wrong with it
+            name = f"20251111_000000-other/{number}.png"
+            project.image(name)
+            wait_for(lambda name=name: project.is_fresh(name), SOON_S)  # type: ignore[misc]
+            beat = project.state()["updated_at_s"]
+            wait_for(lambda beat=beat: project.state().get("updated_at_s", 0) > beat, SOON_S)  # type: ignore[misc]
+            assert told(project, "first.webp"), "nothing changed about it"
+        shutil.rmtree(thumbnail)
+        wait_until_well(project)
+
+
+def test_a_thumbnail_replaced_by_a_link_out_of_the_tree_is_made_again_and_the_other_file_left_alone(
+    project: Project,
+) -> None:
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
+    outside = project.root / "outside.webp"
+    outside.write_bytes(b"somebody's own")
+    os.utime(outside, ns=(1_762_000_000_000_000_001, 1_762_000_000_000_000_001))
+    with watching(project):
+        wait_until_well(project)
+        thumbnail.unlink()
+        thumbnail.symlink_to(outside)
+        wait_for(lambda: not thumbnail.is_symlink() and thumbnail.is_file(), SOON_S)
+        wait_until_well(project)
+    assert outside.read_bytes() == b"somebody's own"
+    assert outside.stat().st_mtime_ns == 1_762_000_000_000_000_001
+
+
+def test_a_session_of_thumbnails_replaced_by_a_link_out_of_the_tree_is_told_and_nothing_is_written_there(
+    project: Project,
+) -> None:
+    outside = project.root / "outside"
+    outside.mkdir()
+    (outside / "own.webp").write_bytes(b"somebody's own")
+    session = project.thumbnails / OLD
+    with watching(project):
+        wait_until_well(project)
+        shutil.rmtree(session)
+        session.symlink_to(outside)
+        wait_until_told(project, OLD)
+        assert [path.name for path in outside.iterdir()] == ["own.webp"]
+        session.unlink()
+        wait_until_well(project)
+    assert [path.name for path in outside.iterdir()] == ["own.webp"]
+
+
+def test_a_thumbnail_replaced_by_an_empty_file_is_made_again(project: Project) -> None:
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
+    with watching(project):
+        wait_until_well(project)
+        empty = project.root / "empty"
+        empty.touch()
+        shutil.copystat(thumbnail, empty)
+        empty.replace(thumbnail)
+        wait_for(lambda: thumbnail.stat().st_size, SOON_S)
+        wait_until_well(project)
+
+
+def test_a_thumbnail_emptied_in_place_is_made_again_by_the_sweep(project: Project) -> None:
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
+    with watching(project, sweep_interval_s=2.0):
+        wait_until_well(project)
+        stamp = thumbnail.stat()
+        os.truncate(thumbnail, 0)  # changes nothing about its folder
+        os.utime(thumbnail, ns=(stamp.st_mtime_ns, stamp.st_mtime_ns))
+        wait_for(lambda: thumbnail.stat().st_size, SOON_S)
+        wait_until_well(project)
+
+
+# -- the catalog
+
+
+def complete(project: Project) -> None:
+    """Two sessions whose thumbnails are made and written down."""
+    for number in range(3):
+        project.image(f"{OLD}/{number}.png")
+        project.image(f"20251111_000000-other/{number}.png")
+    with watching(project):
+        wait_until_well(project)
+
+
+def test_a_catalog_deleted_under_a_running_watcher_costs_no_thumbnail(project: Project) -> None:
+    complete(project)
+    before = inodes(project)
+    with watching(project):
+        for path in catalog_file(project).parent.glob(f"{catalog_file(project).name}*"):
+            path.unlink()
+        project.image(f"{OLD}/later.png")
+        wait_until_well(project)
+    with watching(project):
+        wait_until_well(project)
+        project.image("20251112_000000-new/a.png")
+        wait_until_well(project)
+    assert before.items() <= inodes(project).items(), "thumbnails were made again"
+
+
+@pytest.mark.parametrize("observer", ["native", "polling"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9])
+def test_a_catalog_truncated_between_two_runs_costs_no_thumbnail(project: Project, kept: float, observer: str) -> None:
+    complete(project)
+    before = inodes(project)
+    catalog = catalog_file(project)
+    os.truncate(catalog, int(catalog.stat().st_size * kept))
+    with watching(project, observer=observer):
+        project.image(f"{OLD}/later.png")
+        wait_until_well(project)
+    assert before.items() <= inodes(project).items(), "thumbnails were made again"
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_catalog_truncated_under_a_running_watcher_costs_no_thumbnail(project: Project, kept: float) -> None:
+    complete(project)
+    before = inodes(project)
+    catalog = catalog_file(project)
+    with watching(project):
+        os.truncate(catalog, int(catalog.stat().st_size * kept))
+        project.image(f"{OLD}/later.png")
+        project.image("20251112_000000-new/a.png")
+        wait_until_well(project)
+    with watching(project):
+        wait_until_well(project)
+        project.image("20251112_000000-new/b.png")
+        wait_until_well(project)
+    assert before.items() <= inodes(project).items(), "thumbnails were made again"
+
+
+@contextlib.contextmanager
+def locking(catalog: Path) -> Iterator[None]:
+    """Another process keeps the catalog to itself."""
+    program = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "connection.execute('BEGIN EXCLUSIVE')\n"
+        "print('locked', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(catalog)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+            yield
+        finally:
+            process.kill()
+
+
+def test_a_catalog_locked_by_another_process_is_told_and_costs_no_thumbnail(project: Project) -> None:
+    complete(project)
+    with watching(project):
+        with locking(catalog_file(project)):
+            project.image(f"{OLD}/later.png")
+            wait_until_told(project, "locked")
+            project.image(f"{OLD}/latest.png")
+            wait_for(lambda: project.is_fresh(f"{OLD}/latest.png"), SOON_S)
+        wait_until_well(project)
+    connection = sqlite3.connect(catalog_file(project))
+    with contextlib.closing(connection):
+        assert connection.execute("SELECT SUM(images) FROM directories").fetchone() == (9,), "it was not made up for"
+
+
+def test_a_watcher_starts_while_another_process_has_the_catalog_locked(project: Project) -> None:
+    complete(project)
+    project.image(f"{OLD}/later.png")
+    with locking(catalog_file(project)), watching(project):
+        wait_for(project.is_exact, SOON_S)
+
+
+def catalogs(project: Project) -> Sequence[Path]:
+    return sorted(project.home.state_dir.glob("*.sqlite3*.damaged-*"))
+
+
+def test_a_catalog_of_a_newer_version_is_set_aside_and_costs_no_thumbnail(project: Project) -> None:
+    complete(project)
+    before = inodes(project)
+    connection = sqlite3.connect(catalog_file(project))
+    with contextlib.closing(connection):
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with watching(project):
+        project.image(f"{OLD}/later.png")
+        wait_until_well(project)
+    assert before.items() <= inodes(project).items(), "thumbnails were made again"
+    (aside,) = catalogs(project)
+    connection = sqlite3.connect(aside)
+    with contextlib.closing(connection):
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
+        assert connection.execute("SELECT COUNT(*) FROM directories").fetchone() == (3,), "its contents are not ours"
