@@ -99,3 +99,9 @@ def test_the_configuration_page_names_every_file_and_switch() -> None:
         assert f"| `{path.relative_to(home.root).as_posix()}` |" in CONFIGURATION
     for variable in (OFF_VARIABLE, BLOCK_VARIABLE):
         assert f"| `{variable}` |" in CONFIGURATION
+
+
+def test_every_fault_that_is_made_to_happen_is_promised_and_every_promise_has_its_test() -> None:
+    promised = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text("utf-8"))
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests" / "faults").glob("test_*.py"))
+    assert sorted(promised) == sorted(re.findall(r"^def (test_\w+)\(", tests, re.MULTILINE))
