@@ -17,9 +17,11 @@ NICENESS = 19
 def be_polite() -> None:
     """Lowers this process's priority for processor and disk, as far as the system has such a thing."""
     # Linux divides the processor among sessions first, and the watcher has a session of its own: without this its nice
-    # value would rank it against itself alone (sched(7), "The autogroup feature").
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICENESS), "ascii")
+    # value would rank it against itself alone (sched(7), "The autogroup feature"). In the foreground the session is the
+    # terminal's, with all that runs there, and is left alone.
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS), "ascii")
     import psutil  # 30 ms, which a host's process need not spend
 
     with contextlib.suppress(OSError):

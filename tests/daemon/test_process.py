@@ -341,3 +341,22 @@ def test_a_process_is_known_by_its_start() -> None:
         assert identity_of(later.pid) not in (None, identity_of(os.getpid()))
     assert identity_of(later.pid) is None
     assert identity_of(2**22 + 1) is None
+
+
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this system has no groups of sessions")
+def test_only_a_watcher_with_a_session_of_its_own_lowers_its_sessions_priority() -> None:
+    code = (
+        "from sdgen_thumbnail_plugin.daemon.manners import be_polite; be_polite()\n"
+        "print(open('/proc/self/autogroup').read())"
+    )
+    before = AUTOGROUP.read_text("ascii").split()[-1]
+    beside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert beside.split()[-1] == before == AUTOGROUP.read_text("ascii").split()[-1]
+    alone = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, start_new_session=True
+    ).stdout
+    assert alone.split()[-1] == "19"
+    assert AUTOGROUP.read_text("ascii").split()[-1] == before
