@@ -42,6 +42,7 @@ __all__ = [
     "find_watcher",
     "holding_the_lock",
     "identity_of",
+    "is_locked",
     "start_watcher",
     "stop_watcher",
 ]

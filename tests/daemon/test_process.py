@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sdgen_thumbnail_plugin.daemon.process import find_watcher, identity_of, start_watcher
+from sdgen_thumbnail_plugin.daemon.process import find_watcher, identity_of, is_locked, start_watcher
 from sdgen_thumbnail_plugin.settings import Settings
 from waiting import wait_for
 from watching import Project, png
@@ -149,6 +149,7 @@ def test_nothing_is_lost_when_it_is_killed_in_the_middle(project: Project) -> No
     run(project, "start")
     wait_for(lambda: any(project.thumbnails.rglob("*.webp")))
     os.kill(pid_of(project), signal.SIGKILL)
+    wait_for(lambda: not is_locked(project.home))  # it is dead with its last thread, not with its first
     for path in project.thumbnails.rglob("*.webp"):
         assert path.read_bytes()[:4] == b"RIFF"
     assert run(project, "status").returncode == 3
