@@ -55,8 +55,8 @@ def decode(png: bytes, header: PngHeader) -> bytes | None:
     Returns:
         Its samples, 3 or 4 bytes a pixel, row after row without gaps; None where Pillow is to unpack it.
     """
-    decoder = _decoder()
-    if decoder is None or not takes(header):
+    decoder = _decoder() if takes(header) else None
+    if decoder is None:
         return None
     try:
         samples = decoder(png)

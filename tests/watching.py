@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -152,6 +153,16 @@ def run_ours(project: Project, *arguments: str) -> str:
         command, cwd=project.root, env=environment | {HOME_VARIABLE: str(project.home.root)}, check=True,
         stdout=subprocess.PIPE, text=True,
     ).stdout  # fmt: skip
+
+
+def status(project: Project) -> dict[str, Any]:
+    """What ``status --json`` says; its exit code says whether all is well."""
+    command = [sys.executable, "-m", "sdgen_thumbnail_plugin", "status", "--json"]
+    environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
+    answer = subprocess.run(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, text=True)
+    report: dict[str, Any] = json.loads(answer.stdout)
+    assert answer.returncode == {"well": 0, "not running": 3}.get(report["health"], 4)
+    return report
 
 
 @contextlib.contextmanager

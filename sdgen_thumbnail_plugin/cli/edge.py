@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from sdgen_thumbnail_plugin.errors import NotRunningError, SettingsError, ThumbnailError
-from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.printing import printable_lines
 
 __all__ = [
     "DEBUG_VARIABLE",
@@ -69,7 +69,7 @@ class EdgeGroup(typer.core.TyperGroup):
 
 def _tell(message: str, remedy: str) -> None:
     colour = None if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else False
-    message = "\n".join(map(printable, message.split("\n")))  # paths in it may be called anything
-    typer.echo(typer.style("error: ", fg="red", bold=True) + message, err=True, color=colour)
+    text = printable_lines(message)  # paths in it may be called anything
+    typer.echo(typer.style("error: ", fg="red", bold=True) + text, err=True, color=colour)
     if remedy:
         typer.echo(typer.style("  fix: ", fg="green") + remedy, err=True, color=colour)

@@ -9,7 +9,7 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.printing import printable, printable_lines
 
 __all__ = ["LOGGER_NAME", "OneLine", "WatcherLog", "last_lines", "log_beside_the_watcher", "log_to"]
 
@@ -24,7 +24,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return "\n".join(printable(line) for line in text.split("\n")) if record.exc_info else printable(text)
+        return printable_lines(text) if record.exc_info else printable(text)
 
 
 class WatcherLog(RotatingFileHandler):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from watchdog import events
 
-from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, choose_observer, is_wsl
+from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, Relay, choose_observer, is_wsl
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, SessionPollingObserver
 from sdgen_thumbnail_plugin.daemon.status import Problem
 from sdgen_thumbnail_plugin.settings import Settings
@@ -116,7 +116,7 @@ class Lookout:
         if self._choice.kind == "native":  # chosen, but there is no folder to watch yet
             return
         polling = SessionPollingObserver(self._settings.polling_interval_s, poll=self._poll)
-        polling.schedule(_Relay(self._put), str(self._root), recursive=True)
+        polling.schedule(Relay(self._put), str(self._root), recursive=True)
         polling.start()
         self._polling = polling
 
@@ -206,14 +206,6 @@ class Lookout:
         if self._native is None:
             self._start_polling()
         return deaf
-
-
-class _Relay(events.FileSystemEventHandler):
-    def __init__(self, put: Callable[[events.FileSystemEvent], None]) -> None:
-        self._put = put
-
-    def dispatch(self, event: events.FileSystemEvent) -> None:
-        self._put(event)
 
 
 def _remedy_for(error: OSError) -> str:

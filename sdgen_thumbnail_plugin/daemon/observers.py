@@ -27,6 +27,7 @@ __all__ = [
     "Choice",
     "Mount",
     "NativeObserver",
+    "Relay",
     "choose_observer",
     "get_observer_class",
     "inotify_limits",
@@ -131,7 +132,7 @@ class NativeObserver:
     def start(self) -> None:
         """Begins to watch. Raises ``OSError``: no watches (28) or no instances (24) left, or no such folder."""
         observer = Observer()
-        schedule = functools.partial(observer.schedule, _Relay(self._hear), str(self._root), recursive=True)
+        schedule = functools.partial(observer.schedule, Relay(self._hear), str(self._root), recursive=True)
         if "event_filter" in inspect.signature(observer.schedule).parameters:
             schedule = functools.partial(schedule, event_filter=_wanted_events())
         try:
@@ -225,7 +226,13 @@ class _OverflowCounter(logging.Handler):
         logging.getLogger(self._LOGGER).removeHandler(self)
 
 
-class _Relay(events.FileSystemEventHandler):
+class Relay(events.FileSystemEventHandler):
+    """Hands on every event.
+
+    Args:
+        hear: gets it, in watchdog's thread.
+    """
+
     def __init__(self, hear: Callable[[events.FileSystemEvent], None]) -> None:
         self._hear = hear
 

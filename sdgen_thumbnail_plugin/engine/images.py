@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from sdgen_thumbnail_plugin.engine.claims import Claims
@@ -176,6 +176,13 @@ class ImageKeeper:
             adopting=adopting,
             same_recipe=agrees,
         )
+
+    def _have_todays_height(self, thumbnails: Sequence[str]) -> bool:
+        """Whether thumbnails of one directory, as far as they are there, are as high as they are made today."""
+        from sdgen_thumbnail_plugin import imaging
+
+        sizes = map(imaging.read_webp_size, self.target.read_heads(thumbnails, imaging.WEBP_HEADER_BYTES))
+        return all(size is not None and size[1] == self.recipe.height_px for size in sizes)
 
     def _note_remade(self, key: str) -> None:
         """Until the whole directory has today's settings, remembers which of its images have them."""

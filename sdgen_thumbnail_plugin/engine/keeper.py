@@ -238,7 +238,7 @@ class Keeper(ImageKeeper):
                 changed.append(directory)
         gone = [directory for directory in changed if times[directory].source_ns is None]
         for directory in self._orphans.note_gone(directories, gone):
-            record = self.catalog.record(directory)
+            record = records.get(directory)
             if record is not None and record.recipe == tag:
                 self._orphans.note_directory(directory, self.catalog.stamps(directory))
         return changed
@@ -262,8 +262,6 @@ class Keeper(ImageKeeper):
         So even a lost catalog and changed settings together leave no thumbnails of the wrong height. The first and the
         last by name are asked: thumbnails are made in that order, so whatever stopped in the middle shows at one end.
         """
-        from sdgen_thumbnail_plugin.imaging import WEBP_HEADER_BYTES, read_webp_size
-
         trusting = self._rules(None, near)
         fresh: Collection[str] = view.sources
         if not exact:
@@ -274,12 +272,7 @@ class Keeper(ImageKeeper):
             ]
         if not fresh:
             return None
-        ends = sorted({thumbnail_key(min(fresh)), thumbnail_key(max(fresh))})
-        for head in self.target.read_heads(ends, WEBP_HEADER_BYTES):
-            size = read_webp_size(head)
-            if size is None or size[1] != self.recipe.height_px:
-                return False
-        return True
+        return self._have_todays_height(sorted({thumbnail_key(min(fresh)), thumbnail_key(max(fresh))}))
 
     # -- moves
 

@@ -176,18 +176,8 @@ class _OnDemandKeeper(ImageKeeper):
             return replace(rules, adopting=False, same_recipe=made_by == self.recipe.tag)
         if rules.adopting and is_fresh(stamp, thumbnail, rules):
             # Nothing is remembered of the directory: then its height tells whether a thumbnail of ours is of today.
-            return replace(rules, same_recipe=self._has_todays_height())
+            return replace(rules, same_recipe=self._have_todays_height([self._thumbnail]))
         return rules
-
-    def _has_todays_height(self) -> bool:
-        from sdgen_thumbnail_plugin.imaging import WEBP_HEADER_BYTES, read_webp_size
-
-        try:
-            head = self.target.read_image(self._thumbnail, limit_bytes=WEBP_HEADER_BYTES).data
-        except (SourceGoneError, SourceChangedError):
-            return True  # somebody is at work on it; the comparison goes by its time
-        size = read_webp_size(head)
-        return size is not None and size[1] == self.recipe.height_px
 
     def _refuse_a_taken_name(self, key: str) -> None:
         if thumbnail_key(key) == self._thumbnail:

@@ -6,7 +6,6 @@ Every fault is a real one. What is told meanwhile is read where a person reads i
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sqlite3
@@ -14,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -25,7 +23,7 @@ from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for
-from watching import Project, run_ours, watcher_process, watching
+from watching import Project, run_ours, status, watcher_process, watching
 
 SOON_S = 60.0
 """What failed is tried again after 1, 2, 4 … 30 s, and the machine may be busy with other tests."""
@@ -86,16 +84,6 @@ def wait_until_well(project: Project) -> None:
     wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
     assert project.is_exact()
     assert project.state()["failures"] == 0
-
-
-def status(project: Project) -> dict[str, Any]:
-    """What ``status --json`` says; its exit code says whether all is well."""
-    command = [sys.executable, "-m", "sdgen_thumbnail_plugin", "status", "--json"]
-    environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
-    answer = subprocess.run(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, text=True)
-    report: dict[str, Any] = json.loads(answer.stdout)
-    assert answer.returncode == {"well": 0, "not running": 3}.get(report["health"], 4)
-    return report
 
 
 def inodes(project: Project) -> dict[str, int]:

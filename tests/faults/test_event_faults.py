@@ -28,7 +28,7 @@ from drawing import as_png
 from sdgen_thumbnail_plugin.daemon.observers import inotify_limits
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from waiting import wait_for
-from watching import Project, png, run_ours, watcher_process, watching
+from watching import Project, png, run_ours, status, watcher_process, watching
 
 SOON_S = 20.0
 """The promise is a second on an idle machine; one with other tests on it is not idle."""
@@ -71,16 +71,6 @@ def wait_until_content(project: Project, *, failures: int = 0) -> None:
     wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
     wait_for(lambda: project.state().get("failures") == failures, SOON_S)
     wait_for(lambda: not any(project.state()["queue"].values()), SOON_S)
-
-
-def status(project: Project) -> dict[str, Any]:
-    """What ``status --json`` says; its exit code says whether all is well."""
-    command = [sys.executable, "-m", "sdgen_thumbnail_plugin", "status", "--json"]
-    environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
-    answer = subprocess.run(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, text=True)
-    report: dict[str, Any] = json.loads(answer.stdout)
-    assert answer.returncode == {"well": 0, "not running": 3}.get(report["health"], 4)
-    return report
 
 
 def failures(project: Project) -> dict[str, dict[str, Any]]:
