@@ -255,7 +255,7 @@ class CatchUp:
         self._flush(force=True)
         if not self._ended():
             self._on_progress(Progress(Phase.DONE, total, total))
-        return self._summary(started, len(work), thumbnails, held_back)
+        return self._summary(started, len(work), thumbnails - total_orphans, held_back)
 
     def _survey_all(self, everything: bool) -> tuple[dict[str, int], dict[str, int], int]:
         """Work by directory, orphans by directory, and how many thumbnails there are in all."""

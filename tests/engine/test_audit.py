@@ -291,6 +291,14 @@ def test_more_than_a_hundred_orphans_and_a_fifth_of_all_are_held_back(
     assert "101 of 104 thumbnails have no source any more: held back" in caplog.text
 
 
+def test_thumbnails_without_an_image_are_not_counted_as_up_to_date(project: Project) -> None:
+    draw(project, session_of(1), 3, done=3)
+    orphans(project, session_of(2), 120)
+    with open_engine(project) as engine:
+        summary = engine.audit()
+    assert (summary.skipped, summary.held_back) == (3, 120)
+
+
 def test_a_hundred_orphans_are_deleted(project: Project) -> None:
     draw(project, session_of(1), 3, done=3)
     orphans(project, "gone", 100)
