@@ -1,9 +1,9 @@
-"""The optional half of the imaging: a faster decoder and a faster Lanczos, where the extra ``[fast]`` is installed.
+"""What is faster than Pillow, where it is there: a decoder and a Lanczos.
 
-libpng over zlib-ng (from imagecodecs) unpacks a picture in less than half of Pillow's time, mostly because it undoes
-the row filters with SIMD; cykooz-resizer shrinks it in a sixth. Both let other threads run. They are given only the
-plain pictures that nearly all are, and whatever they refuse is Pillow's: what is wrong with a file is always found by
-the same code.
+libpng unpacks a picture in less time than Pillow, mostly because it undoes the row filters with SIMD: that of the extra
+``[fast]`` (imagecodecs, over zlib-ng) in less than half, one that the machine has anyway (see ``libpng``) in five
+sixths. cykooz-resizer shrinks it in a sixth. All let other threads run. They are given only the plain pictures that
+nearly all are, and whatever they refuse is Pillow's: what is wrong with a file is always found by the same code.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from sdgen_thumbnail_plugin.png import RGB, RGBA, PngHeader
+from sdgen_thumbnail_plugin.png import RGB, RGBA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL import Image
 
-__all__ = ["FAST_VARIABLE", "decode", "names", "resize", "takes"]
+    from sdgen_thumbnail_plugin.png import PngHeader
+
+__all__ = ["FAST_VARIABLE", "decode", "has_extra", "names", "resize", "takes"]
 
 FAST_VARIABLE = "SDGEN_THUMBNAILS_FAST"
-"""Set to 0, the extra is left alone, installed or not."""
+"""Set to 0, Pillow does everything."""
 
 _MAX_PIXELS = 1 << 26
 """Larger pictures are Pillow's, which needs 4 bytes a pixel where this needs 9 (14 with alpha)."""
@@ -31,12 +33,25 @@ _MAX_PIXELS = 1 << 26
 _CHANNELS = {RGB: 3, RGBA: 4}
 
 
+def has_extra() -> bool:
+    """Whether the extra ``[fast]`` is installed, and in use."""
+    return _extra() is not None
+
+
 def names() -> list[str]:
     """What is in use, with versions; empty where nothing is."""
     from importlib.metadata import version
 
-    found = {"imagecodecs": _decoder(), "cykooz-resizer": _resizer()}
-    return [f"{name} {version(name)}" for name, one in found.items() if one is not None]
+    found = []
+    if has_extra():
+        found.append(f"imagecodecs {version('imagecodecs')}")
+    elif _decoder() is not None:
+        from sdgen_thumbnail_plugin import libpng
+
+        found.append(f"libpng {libpng.version()}")
+    if _resizer() is not None:
+        found.append(f"cykooz-resizer {version('cykooz-resizer')}")
+    return found
 
 
 def takes(header: PngHeader) -> bool:
@@ -59,12 +74,9 @@ def decode(png: bytes, header: PngHeader) -> bytes | None:
     if decoder is None:
         return None
     try:
-        samples = decoder(png)
+        return decoder(png, header.width_px, header.height_px, _CHANNELS[header.colour_type])
     except Exception:  # noqa: BLE001 - whatever it is, Pillow will say it
         return None
-    if samples.shape != (header.height_px, header.width_px, _CHANNELS[header.colour_type]) or samples.itemsize != 1:
-        return None
-    return bytes(samples.data)
 
 
 def resize(picture: Image.Image | bytes, size: tuple[int, int], wanted: tuple[int, int]) -> Image.Image | None:
@@ -94,14 +106,33 @@ def _is_wanted() -> bool:
 
 
 @functools.cache
-def _decoder() -> Callable[[bytes], Any] | None:
+def _decoder() -> Callable[[bytes, int, int, int], bytes | None] | None:
+    """Takes a PNG, its width and height in pixels, and the bytes of a pixel."""
+    if not _is_wanted():
+        return None
+    try:
+        from sdgen_thumbnail_plugin import libpng
+
+        return _extra() or libpng.decoder()
+    except Exception:  # noqa: BLE001 - a Python without ctypes
+        return None
+
+
+@functools.cache
+def _extra() -> Callable[[bytes, int, int, int], bytes | None] | None:
     if not _is_wanted():
         return None
     try:
         decoder: Callable[[bytes], Any] = importlib.import_module("imagecodecs").png_decode
     except Exception:  # noqa: BLE001 - absent, half installed, or made for another numpy
         return None
-    return decoder
+
+    def decode_by_it(png: bytes, width_px: int, height_px: int, pixel_bytes: int) -> bytes | None:
+        samples = decoder(png)
+        as_said = samples.shape == (height_px, width_px, pixel_bytes) and samples.itemsize == 1
+        return bytes(samples.data) if as_said else None
+
+    return decode_by_it
 
 
 @functools.cache

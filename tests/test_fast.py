@@ -1,4 +1,7 @@
-"""The extra ``[fast]`` shows what Pillow shows. What needs it is skipped without it; ``tox -e py313-fast`` has it."""
+"""Whatever is faster than Pillow shows what Pillow shows.
+
+The decoder of the extra ``[fast]`` is skipped without it; ``tox -e py313-fast`` has it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ import io
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat, PngImagePlugin
 
 from drawing import CHANNELS, SIGNATURE, as_png, chunk, chunks_of, header_chunk, joined, photo, png_of
-from sdgen_thumbnail_plugin import fast, imaging
+from sdgen_thumbnail_plugin import fast, imaging, libpng
 from sdgen_thumbnail_plugin.errors import ImageError
 from sdgen_thumbnail_plugin.model import Recipe
 from sdgen_thumbnail_plugin.png import DEPTHS, RGB, RGBA, read_header, read_parts
@@ -22,7 +27,22 @@ from sdgen_thumbnail_plugin.png import DEPTHS, RGB, RGBA, read_header, read_part
 RECIPE = Recipe(height_px=16, method=0)
 TYPES = [(colour_type, depth) for colour_type, depths in DEPTHS.items() for depth in depths]
 
-installed = pytest.mark.skipif(len(fast.names()) < 2, reason="the extra [fast] is not installed")
+DECODERS = {"libpng": libpng.decoder(), "imagecodecs": fast._extra()}
+HINT = {"libpng": "this machine has no libpng", "imagecodecs": "the extra [fast] is not installed"}
+
+needs_the_resizer = pytest.mark.skipif(fast._resizer() is None, reason="cykooz-resizer has no wheel for this machine")
+by_each_decoder = pytest.mark.usefixtures("decoder")
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def decoder(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each decoder there is, in use."""
+    one = DECODERS[request.param]
+    if one is None:
+        pytest.skip(HINT[request.param])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "_decoder", lambda: one)
+        yield
 
 
 def picture(png: bytes) -> tuple[str, bytes]:
@@ -65,7 +85,7 @@ def sample(colour_type: int, depth: int, size: tuple[int, int], *, tinted: bool,
     )  # fmt: skip
 
 
-@installed
+@by_each_decoder
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("tinted", [False, True])
 @pytest.mark.parametrize(("colour_type", "depth"), TYPES)
@@ -79,7 +99,7 @@ def test_every_kind_of_png_shows_the_same_pixels_as_by_pillow(
         assert picture(png) == by_pillow(picture, png)
 
 
-@installed
+@by_each_decoder
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
 def test_what_pillow_writes_with_its_mixed_row_filters_shows_the_same_pixels(mode: str) -> None:
     for size in [(320, 256), (101, 77)]:
@@ -87,7 +107,7 @@ def test_what_pillow_writes_with_its_mixed_row_filters_shows_the_same_pixels(mod
         assert picture(png) == by_pillow(picture, png)
 
 
-@installed
+@by_each_decoder
 @pytest.mark.parametrize("filter_type", range(5))
 @pytest.mark.parametrize("colour_type", [RGB, RGBA])
 def test_every_row_filter_is_undone_as_by_pillow(colour_type: int, filter_type: int) -> None:
@@ -113,13 +133,13 @@ BROKEN = {
 }
 
 
-@installed
+@by_each_decoder
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_file_ends_as_by_pillow(what: str) -> None:
     assert outcome(BROKEN[what]) == by_pillow(outcome, BROKEN[what])
 
 
-@installed
+@by_each_decoder
 @given(st.sampled_from(["RGB", "RGBA"]), st.booleans(), st.data())
 @settings(max_examples=200, deadline=None)
 def test_flipped_bits_end_as_by_pillow(mode: str, sums_mended: bool, data: st.DataObject) -> None:
@@ -130,7 +150,7 @@ def test_flipped_bits_end_as_by_pillow(mode: str, sums_mended: bool, data: st.Da
     assert outcome(changed) == by_pillow(outcome, changed)
 
 
-@installed
+@needs_the_resizer
 @pytest.mark.parametrize("size", [(800, 600), (600, 800), (101, 1001), (1, 500), (2000, 61), (240, 240)])
 def test_shrinking_by_it_is_lanczos(size: tuple[int, int]) -> None:
     image = photo(*size)
@@ -147,7 +167,8 @@ def test_enlarging_is_left_to_pillow() -> None:
     assert fast.resize(image.tobytes(), image.size, (30, 40)) is None
 
 
-@installed
+@needs_the_resizer
+@by_each_decoder
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_thumbnail_is_made_by_it(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     png = as_png(photo(500, 400).convert(mode))
@@ -157,13 +178,14 @@ def test_a_thumbnail_is_made_by_it(mode: str, monkeypatch: pytest.MonkeyPatch) -
     assert Image.open(io.BytesIO(webp)).size == (20, 16)
 
 
+@by_each_decoder
 def test_larger_pictures_are_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "_MAX_PIXELS", 99)
     assert not takes(as_png(photo(10, 10)))
 
 
 def test_whatever_goes_wrong_in_it_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: bytes) -> object:
+    def fail(*_: object) -> bytes:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(fast, "_decoder", lambda: fail)
@@ -172,17 +194,33 @@ def test_whatever_goes_wrong_in_it_is_left_to_pillow(monkeypatch: pytest.MonkeyP
     assert imaging.make_thumbnail(png, RECIPE)
 
 
-@pytest.mark.parametrize("broken", ["imagecodecs", "cykooz_resizer"])
-def test_a_library_that_cannot_be_imported_is_as_good_as_absent(broken: str) -> None:
+@pytest.mark.parametrize("absent", [["imagecodecs"], ["cykooz_resizer"], ["imagecodecs", "ctypes"]])
+def test_a_library_that_cannot_be_imported_is_as_good_as_absent(absent: list[str]) -> None:
     code = f"""
 import sys
-sys.modules[{broken!r}] = None
+sys.modules.update(dict.fromkeys({absent!r}))
 from sdgen_thumbnail_plugin import fast, imaging
 from sdgen_thumbnail_plugin.model import Recipe
-assert not any(name.replace("-", "_").startswith({broken!r}) for name in fast.names())
+print(*fast.names())
 imaging.make_thumbnail(sys.stdin.buffer.read(), Recipe())
 """
-    subprocess.run([sys.executable, "-c", code], input=as_png(photo(10, 10)), check=True)
+    result = subprocess.run([sys.executable, "-c", code], input=as_png(photo(10, 10)), capture_output=True, check=True)
+    gone = {"imagecodecs": b"imagecodecs", "cykooz_resizer": b"cykooz", "ctypes": b"libpng"}
+    assert not any(gone[name] in result.stdout for name in absent)
+
+
+def test_the_libpng_in_pillows_wheel_is_found() -> None:
+    package = Path(PIL.__file__).parent
+    folders = (package / ".dylibs", package.parent / "pillow.libs", package.parent / "Pillow.libs")
+    if not any(path for folder in folders for path in folder.glob("libpng16*")):
+        pytest.skip("this Pillow comes without")
+    assert libpng.decoder()
+
+
+def test_a_libpng_of_another_version_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libpng, "_KNOWN", range(10_500, 10_600))
+    assert libpng.decoder() is None
+    assert libpng.version() is None
 
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +229,9 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_importing_ours_imports_neither_library() -> None:
+def test_importing_ours_imports_no_library_of_theirs() -> None:
     code = (
         "import sys, sdgen_thumbnail_plugin.imaging\n"
-        "sys.exit(', '.join({'imagecodecs', 'numpy', 'cykooz_resizer'} & sys.modules.keys()) or 0)"
+        "sys.exit(', '.join({'imagecodecs', 'numpy', 'cykooz_resizer', 'ctypes'} & sys.modules.keys()) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
