@@ -45,16 +45,13 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_PIXELS",
     "MAX_WEBP_SIDE_PX",
-    "WEBP_HEADER_BYTES",
     "make_thumbnail",
     "peak_pixels",
-    "read_webp_size",
     "thumbnail_size",
 ]
 
 MAX_PIXELS = 300_000_000
 MAX_WEBP_SIDE_PX = 16_383  # 14 bits: the size fields of a VP8 frame (RFC 6386, 9.1)
-WEBP_HEADER_BYTES = 30  # as far as the sizes of its three kinds reach
 
 # Where a side shrinks by so much, plain averaging does the first part of it and Lanczos the last. After WebP at quality
 # 85, photographs lose 0.03 dB by it on average. Rows alone are averaged earlier, which costs 0.05 to 0.09 dB and saves
@@ -91,29 +88,6 @@ def thumbnail_size(width_px: int, height_px: int, height_wanted_px: int) -> tupl
     """
     width_wanted_px = max(1, round(height_wanted_px * width_px / height_px))
     return min(width_wanted_px, MAX_WEBP_SIDE_PX), height_wanted_px
-
-
-def read_webp_size(head: bytes) -> tuple[int, int] | None:
-    """Reads a WebP's size (RFC 9649, 2.4 to 2.7).
-
-    Args:
-        head: the file's first `WEBP_HEADER_BYTES` bytes, or all of a shorter file.
-
-    Returns:
-        Width and height in pixels, or None where it is no WebP, or not a whole header of one.
-    """
-    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
-        return None
-    kind = head[12:16]
-    if kind == b"VP8 " and len(head) >= 30 and head[23:26] == b"\x9d\x01\x2a":
-        width, height = struct.unpack("<HH", head[26:30])
-        return width & 0x3FFF, height & 0x3FFF
-    if kind == b"VP8L" and len(head) >= 25 and head[20] == 0x2F:
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8X" and len(head) >= 30:
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    return None
 
 
 def peak_pixels(header: PngHeader) -> int:

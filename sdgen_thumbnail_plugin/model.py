@@ -81,6 +81,7 @@ class Reason(enum.Enum):
     MISSING = "it has no thumbnail"
     EMPTY = "its thumbnail is empty"
     STALE = "it is not the image its thumbnail shows"
+    MISTAKEN = "its thumbnail shows an image of the same time"
     RECIPE = "the settings changed"
     FOREIGN = "another program made its thumbnail"
     ORPHAN = "its source is gone"

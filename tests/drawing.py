@@ -24,6 +24,7 @@ __all__ = [
     "iccp_chunk",
     "joined",
     "photo",
+    "picture_in",
     "png_of",
     "rgb_profile",
     "s15f16",
@@ -222,3 +223,8 @@ def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
         struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + s15f16(0.9642) + s15f16(1.0) + s15f16(0.8249)
     )
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def picture_in(webp: bytes) -> bytes:
+    """What of a thumbnail's file is its picture: all but the header and the mark of what it was made from."""
+    return webp[webp.index(b"VP8 ") :]

@@ -43,10 +43,8 @@ from sdgen_thumbnail_plugin.errors import (
 )
 from sdgen_thumbnail_plugin.imaging import (
     MAX_WEBP_SIDE_PX,
-    WEBP_HEADER_BYTES,
     make_thumbnail,
     peak_pixels,
-    read_webp_size,
     thumbnail_size,
 )
 from sdgen_thumbnail_plugin.model import Recipe
@@ -627,27 +625,6 @@ def test_an_empty_file_is_truncated() -> None:
 
 
 # Sizes of WebPs
-
-
-@pytest.mark.parametrize("size", [(1, 1), (160, 240), (1234, 77), (MAX_WEBP_SIDE_PX, 1)])
-@pytest.mark.parametrize(
-    ("mode", "lossless", "kind"), [("RGB", False, b"VP8 "), ("RGB", True, b"VP8L"), ("RGBA", False, b"VP8X")]
-)
-def test_the_size_of_a_webp_is_read_from_its_first_30_bytes(
-    size: tuple[int, int], mode: str, lossless: bool, kind: bytes
-) -> None:
-    data = io.BytesIO()
-    Image.new(mode, size, (9, 99, 199, 77)[: len(mode)]).save(data, "WEBP", lossless=lossless, method=0)
-    head = data.getvalue()[:WEBP_HEADER_BYTES]
-    assert head[12:16] == kind
-    assert read_webp_size(head) == size
-    assert read_webp_size(head[:20]) is None
-
-
-@given(st.binary(max_size=40))
-def test_what_is_no_webp_has_no_size(head: bytes) -> None:
-    assert read_webp_size(head) is None
-    assert read_webp_size(b"RIFF\0\0\0\0WEBP" + head[:10]) is None
 
 
 # A guest in other people's processes

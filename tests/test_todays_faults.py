@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from drawing import as_png
+from drawing import as_png, picture_in
 from sdgen_thumbnail_plugin import imaging
 from sdgen_thumbnail_plugin.daemon.observers import choose_observer
 from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
@@ -126,7 +126,7 @@ def test_5_half_a_thumbnail_that_a_crash_left_behind_does_not_count(project: Pro
     thumbnail.write_bytes(whole[: len(whole) // 2])  # newer than its source, as the old watchdog leaves it
     with make_engine(project) as engine:
         assert engine.catch_up().created == 1
-    assert thumbnail.read_bytes() == whole
+    assert picture_in(thumbnail.read_bytes()) == picture_in(whole)
 
 
 def test_6_thumbnails_are_made_beside_the_observer_and_by_several_threads(project: Project) -> None:

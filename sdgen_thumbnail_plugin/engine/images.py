@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from sdgen_thumbnail_plugin import webp
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.plan import (
     Rules,
@@ -177,12 +178,15 @@ class ImageKeeper:
             same_recipe=agrees,
         )
 
-    def _have_todays_height(self, thumbnails: Sequence[str]) -> bool:
-        """Whether thumbnails of one directory, as far as they are there, are as high as they are made today."""
-        from sdgen_thumbnail_plugin import imaging
+    def _are_of_today(self, thumbnails: Sequence[str]) -> bool:
+        """Whether thumbnails of one directory, as far as they are there, were made with today's settings."""
+        return all(map(self._is_of_todays_make, self.target.read_heads(thumbnails, webp.HEAD_BYTES).values()))
 
-        sizes = map(imaging.read_webp_size, self.target.read_heads(thumbnails, imaging.WEBP_HEADER_BYTES))
-        return all(size is not None and size[1] == self.recipe.height_px for size in sizes)
+    def _is_of_todays_make(self, head: bytes) -> bool:
+        """The same of one thumbnail; of what others made only the height is asked."""
+        size, mark = webp.read_size(head), webp.read_mark(head)
+        made = (mark.quality, mark.method) if mark is not None else (self.recipe.quality, self.recipe.method)
+        return size is not None and (size[1], *made) == (self.recipe.height_px, self.recipe.quality, self.recipe.method)
 
     def _note_remade(self, key: str) -> None:
         """Until the whole directory has today's settings, remembers which of its images have them."""
@@ -218,22 +222,26 @@ class ImageKeeper:
             if len(image.data) < image.stamp.size:
                 image = self.source.read_image(key)
             content = imaging.make_thumbnail(image.data, self.recipe, max_pixels=self.max_pixels)
+        checksum = zlib.crc32(image.data)
+        mark = webp.Mark(image.stamp, checksum, self.recipe.quality, self.recipe.method)
         if self.source.get_image_metadata(key) != image.stamp:
             raise SourceChangedError("changed while its thumbnail was made", path=key)
         try:
-            self.target.write_image_bytes(wanted, content, mtime_ns=image.stamp.mtime_ns)
+            self.target.write_image_bytes(wanted, webp.marked(content, mark), mtime_ns=image.stamp.mtime_ns)
         except MachineError as error:
             error.everywhere = True
             raise
-        return zlib.crc32(image.data)
+        return checksum
 
     def _adopt(self, wanted: str, stamp: Stamp) -> bool:
-        """Takes over a thumbnail that somebody else made, unless it is half a file that a crash left behind."""
-        from sdgen_thumbnail_plugin import imaging
-
-        found = self.target.read_image(wanted, limit_bytes=imaging.WEBP_HEADER_BYTES)
+        """Takes over a thumbnail that somebody else made, unless it is half a file that a crash left behind. One that
+        says that we made it is taken over if it also says that it was from this image."""
+        found = self.target.read_image(wanted, limit_bytes=webp.HEAD_BYTES)
         told_bytes = int.from_bytes(found.data[4:8], "little") + 8  # RIFF: the length of all that follows
-        if imaging.read_webp_size(found.data) is None or found.stamp.size < told_bytes:
+        if webp.read_size(found.data) is None or found.stamp.size < told_bytes:
+            return False
+        mark = webp.read_mark(found.data)
+        if mark is not None and (mark.source != stamp or not self._is_of_todays_make(found.data)):
             return False
         self.target.set_time(wanted, stamp.mtime_ns)
         return True

@@ -6,17 +6,28 @@ from any thread, as often as one likes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sdgen_thumbnail_plugin import webp
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.claims import Claims
 from sdgen_thumbnail_plugin.engine.images import ImageKeeper
 from sdgen_thumbnail_plugin.engine.moves import Orphans, packed_stamps
-from sdgen_thumbnail_plugin.engine.plan import all_exact, is_fresh, nearly_equal, plan_directory, thumbnail_key
+from sdgen_thumbnail_plugin.engine.plan import (
+    all_exact,
+    is_fresh,
+    nearly_equal,
+    plan_directory,
+    thumbnail_key,
+    untold_by_times,
+)
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryView, look_at, parent_of, times_of
+from sdgen_thumbnail_plugin.errors import SourceChangedError, SourceGoneError
 from sdgen_thumbnail_plugin.model import Action, ActionKind, Failure, Reason, Recipe, Stamp
 from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
@@ -124,7 +135,8 @@ class Keeper(ImageKeeper):
         )
         agrees = self._is_of_today(view, near, exact) if record is None or record.recipe is None else None
         rules = self._rules(record, near, agrees)
-        if exact and rules.same_recipe and not view.temporaries:
+        mistaken = self._mistaken(view)
+        if exact and rules.same_recipe and not view.temporaries and not mistaken:
             return DirectorySurvey(view, (), 0)
         failures = self.catalog.failures_in(view.sources)
         actions = plan_directory(
@@ -134,10 +146,31 @@ class Keeper(ImageKeeper):
             rules=rules,
             temporaries=view.temporaries,
             remade=frozenset(self._remade.get(directory, ())),
+            mistaken=mistaken,
         )
         busy = {action.key for action in actions}
         failed = sum(1 for key, failure in failures.items() if failure.stamp == view.sources[key] and key not in busy)
         return DirectorySurvey(view, actions, failed)
+
+    def _mistaken(self, view: DirectoryView) -> frozenset[str]:
+        """Images whose thumbnail carries their time but shows another one of the same time, because names were traded.
+        The thumbnails' marks tell, and where two images are of the same size as well, their bytes."""
+        alike = [key for key in untold_by_times(view.sources) if thumbnail_key(key) in view.thumbnails]
+        if not alike:
+            return frozenset()
+        heads = self.target.read_heads([thumbnail_key(key) for key in alike], webp.HEAD_BYTES)
+        stamps = Counter(view.sources[key] for key in alike)
+        found = set()
+        for key in alike:
+            stamp = view.sources[key]
+            mark = webp.read_mark(heads.get(thumbnail_key(key), b""))
+            # One of another time is stale, which is for the plan to say.
+            if mark is None or mark.source.mtime_ns != stamp.mtime_ns:
+                continue
+            with contextlib.suppress(SourceGoneError, SourceChangedError):
+                if mark.source.size != stamp.size or (stamps[stamp] > 1 and mark.checksum != self._checksum(key)):
+                    found.add(key)
+        return frozenset(found)
 
     def begin_directory(self, directory: str) -> tuple[list[str], list[str]]:
         """Does at once what costs nothing; returns the keys of the images to be made right, and the directories below
@@ -151,6 +184,8 @@ class Keeper(ImageKeeper):
         acted = False
         for action in survey.actions:
             if action.kind in (ActionKind.BUILD, ActionKind.ADOPT, ActionKind.REFUSE):
+                if action.reason is Reason.MISTAKEN:
+                    self._delete(thumbnail_key(action.key))  # better none than another image's
                 deferred.append(action.key)
             elif action.kind is ActionKind.SWEEP:
                 acted |= self.target.delete_temporary(action.key)
@@ -257,9 +292,9 @@ class Keeper(ImageKeeper):
         return False if view.directory in self._outdated else None
 
     def _samples_agree(self, view: DirectoryView, near: bool, exact: bool) -> bool | None:
-        """Whether thumbnails of a directory that nothing is known of have today's height; None where none can tell.
+        """Whether thumbnails of a directory that nothing is known of are of today; None where none can tell.
 
-        So even a lost catalog and changed settings together leave no thumbnails of the wrong height. The first and the
+        So even a lost catalog and changed settings together leave no thumbnails of other settings. The first and the
         last by name are asked: thumbnails are made in that order, so whatever stopped in the middle shows at one end.
         """
         trusting = self._rules(None, near)
@@ -272,7 +307,7 @@ class Keeper(ImageKeeper):
             ]
         if not fresh:
             return None
-        return self._have_todays_height(sorted({thumbnail_key(min(fresh)), thumbnail_key(max(fresh))}))
+        return self._are_of_today(sorted({thumbnail_key(min(fresh)), thumbnail_key(max(fresh))}))
 
     # -- moves
 

@@ -175,8 +175,8 @@ class _OnDemandKeeper(ImageKeeper):
         if made_by is not None:
             return replace(rules, adopting=False, same_recipe=made_by == self.recipe.tag)
         if rules.adopting and is_fresh(stamp, thumbnail, rules):
-            # Nothing is remembered of the directory: then its height tells whether a thumbnail of ours is of today.
-            return replace(rules, same_recipe=self._have_todays_height([self._thumbnail]))
+            # Nothing is remembered of the directory: then the thumbnail itself tells whether it is of today.
+            return replace(rules, same_recipe=self._are_of_today([self._thumbnail]))
         return rules
 
     def _refuse_a_taken_name(self, key: str) -> None:

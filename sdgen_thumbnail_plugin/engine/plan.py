@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -31,8 +32,11 @@ __all__ = [
     "plan_image",
     "rivals",
     "thumbnail_key",
+    "untold_by_times",
 ]
 
+
+_SECOND_NS = 1_000_000_000
 
 COARSEST_TIMES_NS = 2_000_000_000
 """FAT keeps even seconds; no file system in use is coarser."""
@@ -139,6 +143,7 @@ def plan_directory(
     rules: Rules,
     temporaries: Iterable[str] = (),
     remade: Collection[str] = (),
+    mistaken: Collection[str] = (),
 ) -> tuple[Action, ...]:
     """What one directory needs, deletes last, otherwise in the order of the keys.
 
@@ -149,6 +154,7 @@ def plan_directory(
         rules: what stamps can be trusted for.
         temporaries: keys of unfinished files found in the target.
         remade: keys of images whose thumbnails have today's settings though the directory's have not all.
+        mistaken: keys of images whose thumbnails carry their time, but are known to show another image.
     """
     by_today = replace(rules, same_recipe=True, adopting=False) if remade else rules
     owner: dict[str, str] = {}
@@ -170,6 +176,8 @@ def plan_directory(
             failure=failures.get(key),
             rules=by_today if key in remade else rules,
         )
+        if action is None and key in mistaken:
+            action = Action(key, ActionKind.BUILD, Reason.MISTAKEN, sources[key])
         if action is not None:
             (deletes if action.kind is ActionKind.DELETE else changes).append(action)
     deletes += [Action(key, ActionKind.DELETE, Reason.ORPHAN) for key in sorted(thumbnails) if key not in owner]
@@ -188,6 +196,16 @@ def all_exact(sources: Mapping[str, Stamp], thumbnails: Mapping[str, Stamp]) -> 
         return False
     wanted = {key.replace(SOURCE_SUFFIX, THUMBNAIL_SUFFIX): stamp[0] for key, stamp in sources.items()}
     return wanted == {key: stamp[0] if stamp[1] else None for key, stamp in thumbnails.items()}
+
+
+def untold_by_times(sources: Mapping[str, Stamp]) -> list[str]:
+    """The images whose time does not tell which image it is, in the order of their keys: it is in whole seconds, as
+    archives and FAT make them, or another image of the directory has the same."""
+    times = [stamp[0] for stamp in sources.values()]
+    if len(set(times)) == len(times) and all(map(_SECOND_NS.__rmod__, times)):  # nearly always
+        return []
+    common = {time_ns for time_ns, count in Counter(times).items() if count > 1 or time_ns % _SECOND_NS == 0}
+    return [key for key in sorted(sources) if sources[key][0] in common]
 
 
 def holds_back(orphans: int, thumbnails: int, *, count: int = 100, fraction: float = 0.2) -> bool:

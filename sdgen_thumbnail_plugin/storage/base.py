@@ -108,7 +108,7 @@ class ImageStorage(Protocol):
         Raises ``SourceGoneError``; ``SourceChangedError`` where it changed meanwhile.
         """
 
-    def read_heads(self, keys: Sequence[str], limit_bytes: int) -> list[bytes]:
+    def read_heads(self, keys: Sequence[str], limit_bytes: int) -> dict[str, bytes]:
         """The first bytes of some images of one directory, of those that are there; for a look, no more."""
 
     def write_image_bytes(self, key: str, content: bytes, *, mtime_ns: int | None = None) -> None:

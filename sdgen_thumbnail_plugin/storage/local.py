@@ -266,10 +266,10 @@ class LocalImageStorage:
             raise SourceChangedError("changed while it was read", path=printable(path))
         return StoredImage(data, Stamp(before.st_mtime_ns, before.st_size))
 
-    def read_heads(self, keys: Sequence[str], limit_bytes: int) -> list[bytes]:
+    def read_heads(self, keys: Sequence[str], limit_bytes: int) -> dict[str, bytes]:
         if not keys:
-            return []
-        heads: list[bytes] = []
+            return {}
+        heads: dict[str, bytes] = {}
         path = self.path(keys[0])
         try:
             with self._folder(keys[0].rpartition("/")[0]) as folder:
@@ -280,7 +280,7 @@ class LocalImageStorage:
                         if stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                             handle = os.open(name, _READ_FLAGS, dir_fd=folder)
                             try:
-                                heads.append(os.read(handle, limit_bytes))
+                                heads[key] = os.read(handle, limit_bytes)
                             finally:
                                 os.close(handle)
         except SourceGoneError:

@@ -17,6 +17,7 @@ from sdgen_thumbnail_plugin.engine.plan import (
     plan_image,
     rivals,
     thumbnail_key,
+    untold_by_times,
 )
 from sdgen_thumbnail_plugin.model import ActionKind, Failure, Reason, Stamp
 
@@ -199,3 +200,19 @@ def test_deletes_are_held_back_beyond_a_hundred_and_a_fifth() -> None:
     assert holds_back(101, 200)
     assert not holds_back(100, 200)
     assert not holds_back(101, 1000)
+
+
+@given(st.dictionaries(st.integers(0, 9), st.sampled_from([0, 1, 2, 10**9, 10**9 + 1, 2 * 10**9])))
+def test_a_time_tells_an_image_unless_it_is_in_whole_seconds_or_anothers_too(times: dict[int, int]) -> None:
+    sources = {f"s/{number}.png": Stamp(time_ns, 7) for number, time_ns in times.items()}
+    told = {key for key, stamp in sources.items() if stamp.mtime_ns % 10**9}
+    told = {key for key in told if [stamp.mtime_ns for stamp in sources.values()].count(sources[key].mtime_ns) == 1}
+    assert untold_by_times(sources) == sorted(sources.keys() - told)
+
+
+def test_a_thumbnail_that_is_known_to_be_another_images_is_made_anew() -> None:
+    sources = {"s/a.png": SOURCE, "s/b.png": SOURCE}
+    thumbnails = {thumbnail_key(key): Stamp(SOURCE.mtime_ns, 9) for key in sources}
+    assert plan_directory(sources, thumbnails, {}, rules=RULES) == ()
+    (action,) = plan_directory(sources, thumbnails, {}, rules=RULES, mistaken={"s/b.png"})
+    assert (action.key, action.kind, action.reason) == ("s/b.png", ActionKind.BUILD, Reason.MISTAKEN)

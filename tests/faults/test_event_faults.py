@@ -240,7 +240,6 @@ def test_a_thousand_renames_in_a_ring_leave_every_image_its_own_thumbnail(watche
     wait_for(lambda: all(shows_its_source(watched, f"{OLD}/{name}") for name in names), SOON_S)
 
 
-@pytest.mark.xfail(strict=True, reason="equal times count as fresh, whoever's they are")
 def test_a_thousand_renames_of_images_with_one_time_leave_every_image_its_own_thumbnail(watched: Project) -> None:
     names = [f"{number}.png" for number in range(10)]
     for number, name in enumerate(names):
@@ -258,7 +257,6 @@ def test_two_images_with_one_time_that_swap_names_swap_thumbnails(project: Proje
         swap_two_images_with_one_time(project)
 
 
-@pytest.mark.xfail(strict=True, reason="without notifications equal times count as fresh, whoever's they are")
 def test_two_images_with_one_time_that_swap_names_swap_thumbnails_without_notifications(project: Project) -> None:
     with watching(project, observer="polling"):
         wait_until_well(project)

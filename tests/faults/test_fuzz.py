@@ -54,8 +54,9 @@ _CHILD = textwrap.dedent("""
     import resource, struct, sys, time
     from PIL import ImageCms
     from sdgen_thumbnail_plugin.errors import ImageError, OutOfMemoryError
-    from sdgen_thumbnail_plugin.imaging import make_thumbnail, read_webp_size
+    from sdgen_thumbnail_plugin.imaging import make_thumbnail
     from sdgen_thumbnail_plugin.model import Recipe
+    from sdgen_thumbnail_plugin.webp import read_size
 
     max_pixels, allowed_bytes = map(int, sys.argv[1:])
     recipe = Recipe(height_px=32, method=0)
@@ -67,7 +68,7 @@ _CHILD = textwrap.dedent("""
         started_s = time.monotonic()
         try:
             webp = make_thumbnail(png, recipe, max_pixels=max_pixels)
-            size = read_webp_size(webp[:30])
+            size = read_size(webp[:30])
             answer = "shown" if size is not None and size[1] == 32 else f"wrong size {size}"
         except ImageError as error:
             known = error.message == " ".join(error.message.split()) and error.remedy and len(error.message) < 300
