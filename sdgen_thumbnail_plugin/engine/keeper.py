@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -159,16 +158,19 @@ class Keeper(ImageKeeper):
         if not alike:
             return frozenset()
         heads = self.target.read_heads([thumbnail_key(key) for key in alike], webp.HEAD_BYTES)
-        stamps = Counter(view.sources[key] for key in alike)
-        found = set()
+        marks: dict[str, webp.Mark] = {}
+        contents: dict[Stamp, set[int]] = {}
         for key in alike:
-            stamp = view.sources[key]
             mark = webp.read_mark(heads.get(thumbnail_key(key), b""))
-            # One of another time is stale, which is for the plan to say.
-            if mark is None or mark.source.mtime_ns != stamp.mtime_ns:
-                continue
+            # A thumbnail of another time is stale, which is for the plan to say.
+            if mark is not None and mark.source.mtime_ns == view.sources[key].mtime_ns:
+                marks[key] = mark
+                contents.setdefault(view.sources[key], set()).add(mark.checksum)
+        found = set()
+        for key, mark in marks.items():
+            stamp = view.sources[key]
             with contextlib.suppress(SourceGoneError, SourceChangedError):
-                if mark.source.size != stamp.size or (stamps[stamp] > 1 and mark.checksum != self._checksum(key)):
+                if mark.source != stamp or (len(contents[stamp]) > 1 and mark.checksum != self._checksum(key)):
                     found.add(key)
         return frozenset(found)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from sdgen_thumbnail_plugin.errors import NameTakenError
 from sdgen_thumbnail_plugin.model import (
@@ -201,10 +202,11 @@ def all_exact(sources: Mapping[str, Stamp], thumbnails: Mapping[str, Stamp]) -> 
 def untold_by_times(sources: Mapping[str, Stamp]) -> list[str]:
     """The images whose time does not tell which image it is, in the order of their keys: it is in whole seconds, as
     archives and FAT make them, or another image of the directory has the same."""
-    times = [stamp[0] for stamp in sources.values()]
-    if len(set(times)) == len(times) and all(map(_SECOND_NS.__rmod__, times)):  # nearly always
+    different = set(map(itemgetter(0), sources.values()))
+    if len(different) == len(sources) and all(map(_SECOND_NS.__rmod__, different)):  # nearly always
         return []
-    common = {time_ns for time_ns, count in Counter(times).items() if count > 1 or time_ns % _SECOND_NS == 0}
+    times = Counter(stamp[0] for stamp in sources.values())
+    common = {time_ns for time_ns, count in times.items() if count > 1 or time_ns % _SECOND_NS == 0}
     return [key for key in sorted(sources) if sources[key][0] in common]
 
 
