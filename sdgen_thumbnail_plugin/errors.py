@@ -146,7 +146,8 @@ class MachineError(ThumbnailError):
     """Not the image's fault: worth trying again later, unchanged.
 
     Attributes:
-        everywhere: whether it stops all work (the target cannot be written), not just one image or directory.
+        everywhere: whether it stops all work (nothing in the target can be written), not just one image or directory.
+            The storage that raises it says so.
     """
 
     everywhere: bool = False

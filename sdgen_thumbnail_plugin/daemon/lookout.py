@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from watchdog import events
 
@@ -27,6 +28,7 @@ watchdog 7.0 nobody is told when they are."""
 _DEAF_CHECK_S = 10.0
 _DEAF_CHECK_SHARE = 0.0003  # of a core
 _LONGEST_REARM_PAUSE_S = 60.0
+_FIRST_RETRY_PAUSE_S, _LONGEST_RETRY_PAUSE_S = 5.0, 300.0
 _OVERFLOWS, _OVERFLOWS_WITHIN_S = 3, 30.0
 _WATCHES_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_user_watches=524288"
 _QUEUE_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_queued_events=131072"
@@ -55,9 +57,11 @@ class Lookout:
         self._root = root
         self._poll = poll
         self._put = put
-        self._choice = Choice("polling", "")
+        self._choice = self._wanted = Choice("polling", "")
         self._native: NativeObserver | None = None
         self._polling: SessionPollingObserver | None = None
+        self._retry_at_s: float | None = None  # none while notifications work, or are not wanted
+        self._retry_pause_s = _FIRST_RETRY_PAUSE_S
         self._rearm_at_s = 0.0
         self._rearm_pause_s = 1.0
         self._known = 0
@@ -83,32 +87,79 @@ class Lookout:
         Args:
             there: whether the root is. Where not, nothing is watched until ``rearm``.
         """
-        self._choice = choose_observer(self._settings.source_dir, self._settings.observer)
+        self._choice = self._wanted = choose_observer(self._settings.source_dir, self._settings.observer)
+        self._retry_at_s = None
+        self.problems.pop("observer", None)
         if self._choice.kind == "native" and there:
             self._start_natively()
         if self._native is None:
             self._start_polling()
 
     def _start_natively(self) -> None:
+        found = self._try_natively()
+        if isinstance(found, NativeObserver):
+            self._use(found)
+        else:
+            self._poll_instead(found)
+
+    def _try_natively(self, known: Sequence[str] = ()) -> NativeObserver | _Refusal:
+        """A native observer that hears; else why there is none.
+
+        Args:
+            known: directories that it has to hear of.
+        """
         native = NativeObserver(self._root, self._put)
         try:
             native.start()
         except OSError as error:
-            self._poll_instead(str(error.strerror or error), _remedy_for(error))
-            return
+            return _Refusal(str(error.strerror or error), _remedy_for(error))
         if not native.proves_itself():
-            native.stop()
-            self._poll_instead("no notification arrived for a change of ours", "")
-            return
+            refusal = _Refusal("no notification arrived for a change of ours", "")
+        elif deaf := native.deaf_directories(known):
+            refusal = _Refusal(f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY)
+        else:
+            return native
+        native.stop()
+        return refusal
+
+    def _use(self, native: NativeObserver) -> None:
         self._native = native
         self._overflows_seen = 0
         self._overflows_at_s.clear()
 
-    def _poll_instead(self, reason: str, remedy: str) -> None:
-        self._choice = Choice("polling", reason)
-        log.warning("✗ Native notifications do not work: %s; polling instead. %s", reason, remedy)
-        if remedy:
-            self.problems["observer"] = Problem(f"polling, because: {reason}", remedy, time.time())
+    def _poll_instead(self, refusal: _Refusal) -> None:
+        self._choice = Choice("polling", refusal.reason)
+        self._retry_at_s = time.monotonic() + self._retry_pause_s
+        log.warning("✗ Native notifications do not work: %s; polling instead. %s", *refusal)
+        if refusal.remedy:
+            self.problems["observer"] = Problem(f"polling, because: {refusal.reason}", refusal.remedy, time.time())
+
+    def try_notifications_again(self, known: Sequence[str]) -> bool:
+        """Where polling stands in for notifications that did not work, tries them again now and then.
+
+        Args:
+            known: directories that they have to come from.
+
+        Returns:
+            whether they work now: then whoever asks looks at everything once.
+        """
+        if self._polling is None or self._retry_at_s is None or time.monotonic() < self._retry_at_s:
+            return False
+        started_s = time.thread_time()
+        found = self._try_natively(known)
+        if not isinstance(found, NativeObserver):
+            self._retry_pause_s = min(self._retry_pause_s * 2, _LONGEST_RETRY_PAUSE_S)
+            cost_s = time.thread_time() - started_s
+            self._retry_at_s = time.monotonic() + max(self._retry_pause_s, cost_s / _DEAF_CHECK_SHARE)
+            return False
+        self.stop()
+        self._use(found)
+        self._choice = self._wanted
+        self._retry_at_s = None
+        self._retry_pause_s = _FIRST_RETRY_PAUSE_S
+        self.problems.pop("observer", None)
+        log.info("✓ Native notifications work again (%s)", self._choice.reason)
+        return True
 
     def _start_polling(self) -> None:
         if is_wsl() and self._choice.kind == "polling":
@@ -197,15 +248,20 @@ class Lookout:
             return []
         self._native.stop()
         self._native = None
-        self._start_natively()
-        native = self._native
-        if native is not None and native.deaf_directories(deaf):
-            native.stop()
-            self._native = None
-            self._poll_instead(f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY)
-        if self._native is None:
+        found = self._try_natively(deaf)
+        if isinstance(found, NativeObserver):
+            self._use(found)
+        else:
+            self._poll_instead(found)
             self._start_polling()
         return deaf
+
+
+class _Refusal(NamedTuple):
+    """Why notifications do not work, and what to do about it, if anything."""
+
+    reason: str
+    remedy: str
 
 
 def _remedy_for(error: OSError) -> str:

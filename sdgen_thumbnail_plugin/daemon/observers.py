@@ -180,7 +180,8 @@ class NativeObserver:
         return self._overflows.count
 
     def deaf_directories(self, directories: Iterable[str]) -> list[str]:
-        """Those of the directories that the kernel has no watch for, by its own table; empty where that cannot be told.
+        """Those of the directories that the kernel has no watch for, by its own table, though they can be read (others
+        cannot be watched, whatever there is room for); empty where that cannot be told.
 
         watchdog 3 to 6 do not watch a directory that is moved in, and none of them says so when the table is full.
 
@@ -198,7 +199,9 @@ class NativeObserver:
                 return deaf
             for directory in directories:
                 with contextlib.suppress(OSError):
-                    if os.stat(directory or ".", dir_fd=root, follow_symlinks=False).st_ino not in watched:
+                    path = directory or "."
+                    inode = os.stat(path, dir_fd=root, follow_symlinks=False).st_ino
+                    if inode not in watched and os.access(path, os.R_OK, dir_fd=root):
                         deaf.append(directory)
         finally:
             os.close(root)

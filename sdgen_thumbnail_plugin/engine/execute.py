@@ -66,14 +66,16 @@ class _Job:
     parents: list[_Job] = field(default_factory=list)
     open_images: int = 0
     again: bool = False
+    repeated: bool = False
     made_from: int | None = None
     tries: int = 0
     asked_at_s: float = 0.0
 
     @property
     def rank(self) -> int:
-        """Images, and directories that only need a last look, go before the next directory."""
-        return 1 if self.is_directory and not self.tries else 0
+        """Images, and directories that only need a last look, go before the next directory. Not so what was asked for
+        again while it ran: an image that is rewritten all the time would hold up all directories."""
+        return 1 if self.repeated or (self.is_directory and not self.tries) else 0
 
 
 class Workers:
@@ -110,7 +112,8 @@ class Workers:
         self._delayed: list[tuple[float, int, _Job]] = []
         self._parked: deque[_Job] = deque()
         self._backoff: dict[str, tuple[float, float]] = {}
-        self._troubles: dict[str, Trouble] = {}
+        self._troubles: dict[str | None, Trouble] = {}  # by the key of what cannot be done; None: nothing can
+        self._stopped_by = ""  # the key at which it was last found that nothing can be done
         self._paused_until_s = 0.0
         self._pause_s = 0.0
         self._closing = False
@@ -215,9 +218,13 @@ class Workers:
             return [job.key for job in self._jobs.values() if job.state is _State.RUNNING and not job.is_directory]
 
     def troubles(self) -> list[Trouble]:
-        """What keeps work from being done, oldest first."""
+        """What keeps work from being done, oldest first; of the images of one directory the oldest alone."""
         with self._changed:
-            return sorted(self._troubles.values(), key=lambda trouble: trouble.since_s)
+            found = sorted(self._troubles.items(), key=lambda item: item[1].since_s)
+        first: dict[str | None, Trouble] = {}
+        for place, trouble in found:
+            first.setdefault(place and parent_of(place), trouble)
+        return list(first.values())
 
     # -- working
 
@@ -275,7 +282,7 @@ class Workers:
             outcome = self._excuse(job, error if isinstance(error, MachineError) else OutOfMemoryError("out of memory"))
         else:
             job.made_from = outcome.checksum
-            self._clear_trouble(parent_of(job.key), worked=outcome.kind is OutcomeKind.CREATED)
+            self._clear_trouble(job, worked=outcome.kind in (OutcomeKind.CREATED, OutcomeKind.DELETED))
         self._conclude(job, outcome)
 
     def _conclude(self, job: _Job, outcome: Outcome) -> None:
@@ -293,9 +300,7 @@ class Workers:
             if self._closing:
                 self._end(job)
             elif job.again:
-                job.again = False
-                job.tries = 0
-                self._push(job)
+                self._repeat(job)
             else:
                 job.state = _State.DELAYED
                 heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._sequence), job))
@@ -318,7 +323,7 @@ class Workers:
             self._excuse(job, error)
         else:
             if complete:
-                self._clear_trouble(directory, worked=False)
+                self._clear_trouble(job, worked=False)
         with self._changed:
             if not complete:
                 self._back_off(directory)
@@ -337,9 +342,7 @@ class Workers:
     def _end(self, job: _Job) -> None:
         """The job is done, unless somebody asked for it again while it ran."""
         if job.again and not self._closing:
-            job.again = False
-            job.tries = 0
-            self._push(job)
+            self._repeat(job)
         else:
             self._jobs.pop((job.is_directory, job.key), None)
             parents, job.parents = job.parents, []
@@ -349,12 +352,20 @@ class Workers:
                     self._push(parent)
         self._changed.notify_all()
 
+    def _repeat(self, job: _Job) -> None:
+        job.again = False
+        job.repeated = True
+        job.tries = 0
+        self._push(job)
+
     # -- the machine's faults
 
     def _excuse(self, job: _Job, error: MachineError) -> Outcome:
         directory = job.key if job.is_directory else parent_of(job.key)
-        place = "" if error.everywhere else directory
+        place = None if error.everywhere else job.key
         with self._changed:
+            if error.everywhere:
+                self._stopped_by = job.key
             if place not in self._troubles or self._troubles[place].message != str(error):
                 self._troubles[place] = Trouble(str(error), error.remedy, time.time())
                 log.error("✗ %s (%s)", error, error.remedy)
@@ -373,12 +384,20 @@ class Workers:
         delay_s = min(max(self._backoff.get(directory, (0.0, 0.0))[1] * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self._backoff[directory] = (time.monotonic() + delay_s, delay_s)
 
-    def _clear_trouble(self, directory: str, *, worked: bool) -> None:
+    def _clear_trouble(self, job: _Job, *, worked: bool) -> None:
+        """What a job could do is no trouble any more: its own, and all of a directory's once that is as it should be.
+        What stops all work has ended when anything could be written, or when nothing is left that it stopped."""
         if not self._troubles and not self._backoff:
             return
+        directory = job.key if job.is_directory else parent_of(job.key)
+
+        def is_settled(place: str) -> bool:
+            return place in (job.key, directory) or (job.is_directory and parent_of(place) == directory)
+
         with self._changed:
             self._backoff.pop(directory, None)
-            self._troubles.pop(directory, None)
-            if worked:
-                self._troubles.pop("", None)
+            for place in [place for place in self._troubles if place is not None and is_settled(place)]:
+                del self._troubles[place]
+            if worked or is_settled(self._stopped_by):
+                self._troubles.pop(None, None)
                 self._pause_s = self._paused_until_s = 0.0

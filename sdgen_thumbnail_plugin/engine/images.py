@@ -25,7 +25,6 @@ from sdgen_thumbnail_plugin.engine.records import DirectoryRecord, Records
 from sdgen_thumbnail_plugin.engine.scan import parent_of
 from sdgen_thumbnail_plugin.errors import (
     ImageError,
-    MachineError,
     NameTakenError,
     SourceChangedError,
     SourceGoneError,
@@ -122,7 +121,7 @@ class ImageKeeper:
             if action is None and (made_from is None or self._checksum(key) == made_from):
                 return Outcome(key, OutcomeKind.FRESH if is_fresh(stamp, thumbnail, rules) else _KNOWN)
             if action is not None and action.kind is ActionKind.DELETE:
-                self._delete(wanted)
+                self.target.delete_image(wanted)
                 return Outcome(key, _KNOWN)
             if action is not None and action.kind is ActionKind.ADOPT and self._adopt(wanted, stamp):
                 return Outcome(key, OutcomeKind.ADOPTED)
@@ -226,11 +225,7 @@ class ImageKeeper:
         mark = webp.Mark(image.stamp, checksum, self.recipe.quality, self.recipe.method)
         if self.source.get_image_metadata(key) != image.stamp:
             raise SourceChangedError("changed while its thumbnail was made", path=key)
-        try:
-            self.target.write_image_bytes(wanted, webp.marked(content, mark), mtime_ns=image.stamp.mtime_ns)
-        except MachineError as error:
-            error.everywhere = True
-            raise
+        self.target.write_image_bytes(wanted, webp.marked(content, mark), mtime_ns=image.stamp.mtime_ns)
         return checksum
 
     def _adopt(self, wanted: str, stamp: Stamp) -> bool:
@@ -251,7 +246,7 @@ class ImageKeeper:
         self._records.put_failure(failure)
         if not isinstance(error, UnusableNameError):
             # What it shows is what the file was before it broke.
-            self._delete(self._name(key))
+            self.target.delete_image(self._name(key))
 
     def _follow_a_vanished_source(self, key: str) -> Outcome:
         self._records.drop_failure(key)
@@ -259,13 +254,6 @@ class ImageKeeper:
         if self.target.get_image_metadata(wanted) is None:
             return Outcome(key, OutcomeKind.GONE)
         return Outcome(key, OutcomeKind.DELETED if self.delete_orphan(wanted) else OutcomeKind.GONE)
-
-    def _delete(self, wanted: str) -> bool:
-        try:
-            return self.target.delete_image(wanted)
-        except MachineError as error:
-            error.everywhere = True
-            raise
 
     def _has_source(self, wanted: str) -> bool:
         """Whether a thumbnail's source is there, under any name it may have."""
@@ -288,7 +276,7 @@ class ImageKeeper:
             return False
         if not self.source.root_holds_anything():
             return False
-        deleted = self._delete(wanted)
+        deleted = self.target.delete_image(wanted)
         directory = parent_of(wanted)
         while directory and self.source.directory_mtimes([directory])[directory] is None:
             if not self.target.remove_empty_directory(directory):

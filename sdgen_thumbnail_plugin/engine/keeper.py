@@ -187,12 +187,12 @@ class Keeper(ImageKeeper):
         for action in survey.actions:
             if action.kind in (ActionKind.BUILD, ActionKind.ADOPT, ActionKind.REFUSE):
                 if action.reason is Reason.MISTAKEN:
-                    self._delete(thumbnail_key(action.key))  # better none than another image's
+                    self.target.delete_image(thumbnail_key(action.key))  # better none than another image's
                 deferred.append(action.key)
             elif action.kind is ActionKind.SWEEP:
                 acted |= self.target.delete_temporary(action.key)
             elif action.stamp is not None:
-                acted |= self._delete(action.key)
+                acted |= self.target.delete_image(action.key)
             elif self.may_delete_in(directory):
                 acted |= self.delete_orphan(action.key)
         acted |= survey.is_left_empty and self._remove_empty(directory)

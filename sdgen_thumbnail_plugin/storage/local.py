@@ -19,6 +19,7 @@ from pathlib import Path
 from sdgen_thumbnail_plugin.errors import (
     AccessDeniedError,
     DiskFullError,
+    MachineError,
     SourceChangedError,
     SourceGoneError,
     StorageUnavailableError,
@@ -309,7 +310,7 @@ class LocalImageStorage:
                         os.unlink(temporary, dir_fd=folder)
                     raise
         except OSError as error:
-            raise _write_error(error, self.path(key)) from error
+            raise self._write_error(error, self.path(key)) from error
 
     @staticmethod
     def _replace(folder: int, temporary: str, name: str) -> None:
@@ -328,7 +329,7 @@ class LocalImageStorage:
                 finally:
                     os.close(handle)
         except OSError as error:
-            raise _write_error(error, self.path(key)) from error
+            raise self._write_error(error, self.path(key)) from error
 
     def delete_image(self, key: str) -> bool:
         if not is_image_name(key.rpartition("/")[2], self._suffix):
@@ -366,7 +367,7 @@ class LocalImageStorage:
         except (SourceGoneError, FileNotFoundError, IsADirectoryError):
             return False
         except OSError as error:
-            raise _write_error(error, self.path(key)) from error
+            raise self._write_error(error, self.path(key)) from error
         return True
 
     def remove_empty_directory(self, directory: str) -> bool:
@@ -389,7 +390,7 @@ class LocalImageStorage:
         except (SourceGoneError, FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return False
         except OSError as error:
-            raise _write_error(error, self.path(new_key)) from error
+            raise self._write_error(error, self.path(new_key)) from error
         return True
 
     def rename_directory(self, old: str, new: str) -> bool:
@@ -405,8 +406,26 @@ class LocalImageStorage:
         except OSError as error:
             if error.errno == errno.ENOTEMPTY:
                 return False
-            raise _write_error(error, self.path(new)) from error
+            raise self._write_error(error, self.path(new)) from error
         return True
+
+    def _write_error(self, error: OSError, path: str) -> ThumbnailError:
+        mapped = _mapped(error, path)
+        if isinstance(mapped, SourceGoneError):
+            # While writing, "not there" means that the target folder vanished under us, or something has its place.
+            what = error.strerror.lower() if error.strerror else str(error)
+            mapped = StorageUnavailableError(what, path=printable(path))
+        if isinstance(mapped, MachineError):
+            mapped.everywhere = not self._is_of_one_place(error, path)
+        return mapped
+
+    def _is_of_one_place(self, error: OSError, path: str) -> bool:
+        """Whether writing elsewhere below the root may succeed all the same."""
+        if path == self._root:
+            return False
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return os.access(self._root, os.W_OK | os.X_OK)
+        return error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 
     # -- reaching
 
@@ -439,7 +458,7 @@ class LocalImageStorage:
                 os.close(handle)
                 raise
         except OSError as error:
-            raise (_write_error if create else _mapped)(error, path) from error
+            raise (self._write_error if create else _mapped)(error, path) from error
         try:
             yield handle
         finally:
@@ -451,15 +470,6 @@ class LocalImageStorage:
         self._parts(name)
         with self._folder(directory, create=create) as folder:
             yield folder, name
-
-
-def _write_error(error: OSError, path: str) -> ThumbnailError:
-    mapped = _mapped(error, path)
-    if isinstance(mapped, SourceGoneError):
-        # While writing, "not there" means that the target folder vanished under us, or a file has its place.
-        what = error.strerror.lower() if error.strerror else str(error)
-        return StorageUnavailableError(what, path=printable(path))
-    return mapped
 
 
 def _temporary_name() -> str:

@@ -50,6 +50,23 @@ class Gate:
 # -- order
 
 
+def test_images_that_are_rewritten_all_the_time_hold_up_no_directory(project: Project) -> None:
+    hot, others = draw(project, SESSION, 3), draw(project, session_of(2), 2)
+    holder: list[Engine] = []
+
+    def ask_again(outcome: Outcome) -> None:
+        if outcome.key in hot and not all(map(project.is_fresh, others)):
+            holder[0].ask(outcome.key)
+
+    with open_engine(project, count=2, on_outcome=ask_again) as engine:
+        holder.append(engine)
+        for key in hot:
+            engine.ask(key)
+        engine.workers.submit_directory(session_of(2), Priority.URGENT)
+        engine.idle()
+        assert sorted(key for key in engine.made() if key not in hot) == sorted(others)
+
+
 def test_an_urgent_image_overtakes_500_that_are_queued(project: Project) -> None:
     draw(project, SESSION, 500)
     urgent = draw(project, session_of(2), 1)[0]

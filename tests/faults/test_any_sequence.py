@@ -33,6 +33,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from counting import Faults
 from drawing import SIGNATURE, chunk, header_chunk
 from engines import LONG_AGO_S, Engine, open_engine
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
@@ -425,8 +426,10 @@ def search(place: Path, *, examples: int, steps: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_after_any_sequence_of_events_every_image_has_its_own_thumbnail(tmp_path: Path) -> None:
-    search(tmp_path, examples=60, steps=30)
+def test_after_any_sequence_of_events_every_image_has_its_own_thumbnail(tmp_path: Path, faults: Faults) -> None:
+    examples = 200
+    faults.try_several(examples)
+    search(tmp_path, examples=examples, steps=30)
 
 
 # What such a search found, each by itself.

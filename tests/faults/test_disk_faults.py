@@ -313,7 +313,6 @@ def test_a_session_that_was_unreadable_at_the_start_is_told_and_made_up_for(
         wait_for(lambda: not told(project, locked_session.name), SOON_S)
 
 
-@pytest.mark.xfail(strict=True, reason="polling for want of a watch never ends, and takes no permission for no watches")
 def test_a_session_that_was_unreadable_at_the_start_leaves_no_problem_behind(
     project: Project, locked_session: Path
 ) -> None:
@@ -350,7 +349,6 @@ def test_a_folder_with_something_in_it_in_a_thumbnails_place_is_told_and_left_al
         wait_until_well(project)
 
 
-@pytest.mark.xfail(strict=True, reason="one key's trouble counts as everybody's, and goes with anybody's success")
 def test_a_folder_in_one_thumbnails_place_stays_told_and_delays_no_other(project: Project) -> None:
     thumbnail = project.thumbnail(f"{OLD}/first.png")
     with watching(project):

@@ -176,7 +176,6 @@ def test_watches_that_run_out_while_watching_are_told_and_it_polls(project: Proj
         assert status(project)["health"] == "degraded"
 
 
-@pytest.mark.xfail(strict=True, reason="once it polls for want of a watch, it polls until it is restarted")
 @pytest.mark.parametrize(("limit", "named"), LIMITS)
 def test_a_raised_limit_ends_the_polling_and_the_complaint(project: Project, limit: str, named: str) -> None:
     with watcher_limited(project, limit, 1 if "watches" in limit else 0) as process:

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from counting import Faults
 from drawing import (
     SIGNATURE,
     as_png,
@@ -272,13 +273,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit on me
 
 @given(images=st.lists(mutated_pngs(), min_size=IMAGES_A_BATCH, max_size=IMAGES_A_BATCH))
 @_SLOW
-def test_a_mutated_png_is_shown_or_refused(images: list[bytes]) -> None:
+def test_a_mutated_png_is_shown_or_refused(images: list[bytes], faults: Faults) -> None:
+    faults.try_several(len(images))
     answers_to(images)
 
 
 @given(images=st.lists(_ANY_BYTES, min_size=IMAGES_A_BATCH, max_size=IMAGES_A_BATCH))
 @settings(_SLOW, max_examples=5)
-def test_any_bytes_are_refused(images: list[bytes]) -> None:
+def test_any_bytes_are_refused(images: list[bytes], faults: Faults) -> None:
+    faults.try_several(len(images))
     answers_to(images)
 
 
@@ -380,7 +383,8 @@ _QUICK = settings(
 @example(content={"thumbnails": {"polling_interval_s": 10**400}})
 @example(content={"output_dir": ["results"]})
 @_QUICK
-def test_any_json_value_gives_settings_or_a_settings_error(folder: Path, content: Any) -> None:
+def test_any_json_value_gives_settings_or_a_settings_error(folder: Path, content: Any, faults: Faults) -> None:
+    faults.try_one()
     found = loaded(folder, json.dumps(content).encode("ascii"))
     if isinstance(found, Settings):
         assert found.source_dir.is_absolute()
@@ -405,7 +409,8 @@ def test_any_json_value_gives_settings_or_a_settings_error(folder: Path, content
 @example(content=b'{"thumbnails": {"sweep_interval_s": NaN}}')
 @example(content=b'{"thumbnails": {"workers": 1}, "thumbnails": 7}')
 @_QUICK
-def test_any_bytes_give_settings_or_a_settings_error(folder: Path, content: bytes) -> None:
+def test_any_bytes_give_settings_or_a_settings_error(folder: Path, content: bytes, faults: Faults) -> None:
+    faults.try_one()
     loaded(folder, content)
 
 
@@ -421,7 +426,10 @@ def test_a_deeply_nested_value_gives_a_settings_error(folder: Path, depth: int, 
 @example(value="\ud800", name="target_dir")
 @example(value="x" * 5000, name="source_dir")
 @_QUICK
-def test_any_folder_that_is_named_can_be_looked_at_or_is_refused(folder: Path, value: Any, name: str) -> None:
+def test_any_folder_that_is_named_can_be_looked_at_or_is_refused(
+    folder: Path, value: Any, name: str, faults: Faults
+) -> None:
+    faults.try_one()
     found = loaded(folder, json.dumps({"thumbnails": {name: value}}).encode("ascii"))
     if isinstance(found, Settings):
         with contextlib.suppress(SettingsError):

@@ -1,7 +1,7 @@
 """What befalls the background process: killed, stopped, doubled, misnamed, out of time, out of descriptors.
 
 Every fault is caused for real, on a real watcher in a process of its own. ``SDGEN_FAULT_ROUNDS`` says how many moments
-it is killed at (25 unless told), and how many races are run (half as many).
+it is killed at (200 unless told), and how many races are run (half as many).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from counting import Faults
 from drawing import as_png
 from engines import inodes
 from sdgen_thumbnail_plugin.cli.status import gather
@@ -42,8 +43,10 @@ from watching import Project, png
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's means")
 
-ROUNDS = int(os.environ.get("SDGEN_FAULT_ROUNDS", "25"))
-RACES = max(1, ROUNDS // 2)
+ROUNDS = int(os.environ.get("SDGEN_FAULT_ROUNDS", "200"))
+RACES = ROUNDS // 2
+PARTS = 8  # so that those who run tests side by side can share them
+KILLS_EACH, RACES_EACH = max(1, ROUNDS // PARTS), max(1, RACES // PARTS)
 
 PATIENCE_S = 90.0  # what takes a second on an idle machine, on one that is not
 SESSION = "20251110_151059-old"
@@ -277,12 +280,16 @@ class Busybody:
         return self._names
 
 
-@pytest.mark.timeout(60 + 10 * ROUNDS)
-def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(project: Project) -> None:
-    seed = int(os.environ.get("SDGEN_FAULT_SEED", "1"))
+@pytest.mark.timeout(60 + 10 * KILLS_EACH)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(
+    project: Project, part: int, faults: Faults
+) -> None:
+    seed = int(os.environ.get("SDGEN_FAULT_SEED", "1")) + part
     busybody = Busybody(project, random.Random(seed))
     chance = random.Random(-seed)
-    for number in range(ROUNDS):
+    for number in range(KILLS_EACH):
+        faults.try_one()
         watcher = started(project)
         if number % 4 == 3:  # in the middle of catching up with what the last one left
             killed_after(watcher, chance.uniform(0, 0.2))
@@ -420,9 +427,11 @@ def test_asked_to_end_between_lock_and_readiness_it_tidies_up(project: Project) 
 # -- started twice, or by somebody who dies
 
 
-@pytest.mark.timeout(60 + 15 * RACES)
-def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project) -> None:
-    for number in range(RACES):
+@pytest.mark.timeout(60 + 15 * RACES_EACH)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project, part: int, faults: Faults) -> None:
+    for number in range(part, part + RACES_EACH):
+        faults.try_one()
         project.image(f"{SESSION}/{number}.png")
         with starting(project) as one, starting(project) as other:
             for start in (one, other):
