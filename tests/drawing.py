@@ -227,4 +227,4 @@ def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
 
 def picture_in(webp: bytes) -> bytes:
     """What of a thumbnail's file is its picture: all but the header and the mark of what it was made from."""
-    return webp[webp.index(b"VP8 ") :]
+    return webp.partition(b"VP8 ")[2]

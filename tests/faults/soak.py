@@ -30,7 +30,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from drawing import as_png, photo
+from drawing import as_png, photo, picture_in
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.imaging import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
@@ -104,7 +104,7 @@ class Soak:
         self.project = project
         self.random = random.Random(seed)
         self.pictures = draw_pictures()
-        self.thumbnails = [make_thumbnail(picture, Recipe()) for picture in self.pictures]
+        self.thumbnails = [picture_in(make_thumbnail(picture, Recipe())) for picture in self.pictures]
         self.shows: dict[str, int] = {}  # which picture an image is, by key
         self.broken: set[str] = set()
         self.days = 0
@@ -280,7 +280,7 @@ class Soak:
         for name in sorted(there & wanted.keys()):
             key = wanted[name]
             try:
-                right = (self.project.thumbnails / name).read_bytes() == self.thumbnails[self.shows[key]]
+                right = picture_in((self.project.thumbnails / name).read_bytes()) == self.thumbnails[self.shows[key]]
             except FileNotFoundError:
                 right = False
             if not right:

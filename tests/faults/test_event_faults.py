@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -23,12 +24,18 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
+from watchdog import events
 
+from counting import Faults
 from drawing import as_png
-from sdgen_thumbnail_plugin.daemon.observers import inotify_limits
+from sdgen_thumbnail_plugin.daemon import lookout
+from sdgen_thumbnail_plugin.daemon.observers import NativeObserver, inotify_limits
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from waiting import wait_for
 from watching import Project, png, run_ours, status, watcher_process, watching
+
+# watchdog's own threads may die of what they see here (the watcher then watches anew), and tests make errors of that.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 SOON_S = 20.0
 """The promise is a second on an idle machine; one with other tests on it is not idle."""
@@ -299,6 +306,56 @@ def test_a_thousand_renames_of_sessions_in_a_ring_leave_every_image_its_own_thum
     assert "Unexpected error" not in project.log()
     assert "Traceback" not in project.log()
     assert not project.home.state_file.exists(), "it did not end in order"
+
+
+class OutOfOrder(NativeObserver):
+    """Hands on the kernel's own events some at a time, in any order; the last few never."""
+
+    chance = random.Random(1)
+
+    def __init__(self, root: Path, handler: Callable[[events.FileSystemEvent], None]) -> None:
+        super().__init__(root, self._hold)
+        self._hand_on = handler
+        self._held: list[events.FileSystemEvent] = []
+
+    def _hold(self, event: events.FileSystemEvent) -> None:
+        self._held.append(event)
+        if self.chance.random() < 0.05:
+            self.chance.shuffle(self._held)
+            while self._held:
+                self._hand_on(self._held.pop())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_events_out_of_order_leave_every_image_its_own_thumbnail(
+    project: Project, seed: int, monkeypatch: pytest.MonkeyPatch, faults: Faults
+) -> None:
+    monkeypatch.setattr(lookout, "NativeObserver", OutOfOrder)
+    monkeypatch.setattr(OutOfOrder, "chance", random.Random(seed))
+    chance = random.Random(-seed)
+    sessions = [project.results / f"2025111{number}_000000-mixed" for number in range(4)]
+    with watching(project, observer="native"):
+        wait_until_well(project)
+        for number in range(300):
+            faults.try_one()
+            session = chance.choice([one for one in sessions if one.is_dir()] or [project.results / OLD])
+            images = sorted(session.glob("*.png"))
+            what = chance.random()
+            if what < 0.5 or not images:
+                session = chance.choice(sessions)
+                session.mkdir(exist_ok=True)
+                (session / f"{chance.randrange(10)}.png").write_bytes(coloured(number))
+            elif what < 0.7:
+                chance.choice(images).rename(chance.choice(images).with_name(f"{chance.randrange(10)}.png"))
+            elif what < 0.85:
+                chance.choice(images).unlink()
+            elif what < 0.95 and (free := [one for one in sessions if not one.exists()]):
+                session.rename(chance.choice(free))
+            elif session.name != OLD:
+                shutil.rmtree(session)
+        wait_until_well(project)
+        names = [path.relative_to(project.results).as_posix() for path in project.results.rglob("*.png")]
+        wait_for(lambda: all(shows_its_source(project, name) for name in names), SOON_S)
 
 
 def test_a_session_made_filled_and_deleted_at_once_leaves_nothing(watched: Project) -> None:
