@@ -277,12 +277,19 @@ class ImageKeeper:
         if not self.source.root_holds_anything():
             return False
         deleted = self.target.delete_image(wanted)
-        directory = parent_of(wanted)
+        self._remove_if_empty(parent_of(wanted))
+        return deleted
+
+    def _remove_if_empty(self, directory: str) -> bool:
+        """Removes a folder of thumbnails that is empty and has no source, then the one above it, and so on. Returns
+        whether any was removed."""
+        removed = False
         while directory and self.source.directory_mtimes([directory])[directory] is None:
             if not self.target.remove_empty_directory(directory):
                 break
+            removed = True
             directory = parent_of(directory)
-        return deleted
+        return removed
 
 
 _KNOWN = OutcomeKind.KNOWN_FAILURE

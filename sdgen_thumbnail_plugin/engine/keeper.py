@@ -176,12 +176,15 @@ class Keeper(ImageKeeper):
 
     def begin_directory(self, directory: str) -> tuple[list[str], list[str]]:
         """Does at once what costs nothing; returns the keys of the images to be made right, and the directories below
-        that were not known before.
+        that were not known before, or not by their names of now.
 
         Raises ``MachineError``.
         """
-        survey = self.follow(self.survey(directory))
+        before = self.survey(directory)
+        survey = self.follow(before)
         found = self.catalog.discover(survey.view.directories)
+        if survey is not before:  # what was moved along with it
+            found = [*found, *(below for below in self.catalog.below(directory) if below not in (directory, *found))]
         deferred: list[str] = []
         acted = False
         for action in survey.actions:
@@ -203,11 +206,7 @@ class Keeper(ImageKeeper):
         return deferred, found
 
     def _remove_empty(self, directory: str) -> bool:
-        return (
-            self.may_delete_in(directory)
-            and self.source.root_holds_anything()
-            and self.target.remove_empty_directory(directory)
-        )
+        return self.may_delete_in(directory) and self.source.root_holds_anything() and self._remove_if_empty(directory)
 
     def finish_directory(self, directory: str) -> bool:
         """Looks again, and writes down what is there. Returns whether the directory is complete."""
@@ -330,6 +329,10 @@ class Keeper(ImageKeeper):
             old = self._orphans.take_directory(view.sources)
             if old is not None and self.rename_directory(old, view.directory):
                 log.info("✓ Followed renamed session: %s", printable(view.directory))
+                # Equal stamps prove little of images whose times tell nothing.
+                untold = [(thumbnail_key(key), key) for key in untold_by_times(view.sources)]
+                for wanted in [wanted for wanted, key in untold if not self._is_made_from(wanted, key)]:
+                    self.target.delete_image(wanted)
                 return self.survey(view.directory)
         if not self._orphans.any_images:
             return survey
@@ -357,10 +360,19 @@ class Keeper(ImageKeeper):
         thumbnail = self.target.get_image_metadata(orphan)
         if thumbnail is None or thumbnail.mtime_ns != stamp.mtime_ns or thumbnail.size == 0:
             return False
-        if not self.target.rename_image(orphan, thumbnail_key(key)):
+        if not self._is_made_from(orphan, key) or not self.target.rename_image(orphan, thumbnail_key(key)):
             return False
+        self._remove_if_empty(parent_of(orphan))
         self._note_remade(key)
         return True
+
+    def _is_made_from(self, wanted: str, key: str) -> bool:
+        """Whether a thumbnail was made from an image's very bytes, by its mark."""
+        mark = webp.read_mark(self.target.read_heads([wanted], webp.HEAD_BYTES).get(wanted, b""))
+        try:
+            return mark is not None and mark.checksum == self._checksum(key)
+        except (SourceGoneError, SourceChangedError):
+            return False
 
     def rename_image(self, old: str, new: str) -> bool:
         """Follows an image that got another name, if its thumbnail was fresh and still is."""
@@ -370,7 +382,9 @@ class Keeper(ImageKeeper):
             return False
         if self._has_source(thumbnail_key(old)):  # there is another image of that name by now: the thumbnail may be its
             return False
-        return self.target.rename_image(thumbnail_key(old), thumbnail_key(new))
+        renamed = self.target.rename_image(thumbnail_key(old), thumbnail_key(new))
+        self._remove_if_empty(parent_of(old))
+        return renamed
 
     def rename_directory(self, old: str, new: str) -> bool:
         """Follows a directory that got another name: its thumbnails and what is remembered of them move along."""
@@ -393,4 +407,5 @@ class Keeper(ImageKeeper):
             self._last_times.pop(directory, None)
             if record is not None:
                 self.catalog.put(moved, DirectoryRecord(None, record.recipe, record.images, record.thumbnails))
+        self._remove_if_empty(parent_of(old))
         return True

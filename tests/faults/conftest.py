@@ -25,7 +25,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     survived: Counter[str] = Counter()
     for outcome in ("passed", "failed", "xfailed"):
         for report in terminalreporter.stats.get(outcome, []):
-            group = Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_").replace("_", " ")
+            path = Path(report.nodeid.partition("::")[0])
+            if path.parent.name != Path(__file__).parent.name:
+                continue
+            group = path.stem.removeprefix("test_").replace("_", " ")
             counts = [count for name, count in report.user_properties if name == _PROPERTY]
             count = sum(counts) if counts else 1
             tried[group] += count

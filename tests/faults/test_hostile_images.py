@@ -24,6 +24,7 @@ import psutil
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from counting import Faults
 from drawing import (
     SIGNATURE,
     as_png,
@@ -315,8 +316,11 @@ def draw_good_images(project: Project) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
-def test_hostile_files_harm_neither_their_neighbours_nor_the_watcher(project: Project, tmp_path: Path) -> None:
+def test_hostile_files_harm_neither_their_neighbours_nor_the_watcher(
+    project: Project, tmp_path: Path, faults: Faults
+) -> None:
     bad, odd = bad_files(), odd_files()
+    faults.try_several(len(bad) + len(odd))
     folder = project.results / SESSION
     calm = Project(tmp_path / "calm")
     (calm.results / SESSION).mkdir(parents=True)
