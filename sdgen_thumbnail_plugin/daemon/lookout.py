@@ -134,11 +134,11 @@ class Lookout:
         if refusal.remedy:
             self.problems["observer"] = Problem(f"polling, because: {refusal.reason}", refusal.remedy, time.time())
 
-    def try_notifications_again(self, known: Sequence[str]) -> bool:
+    def try_notifications_again(self, known: Callable[[], Sequence[str]]) -> bool:
         """Where polling stands in for notifications that did not work, tries them again now and then.
 
         Args:
-            known: directories that they have to come from.
+            known: tells the directories that they have to come from.
 
         Returns:
             whether they work now: then whoever asks looks at everything once.
@@ -146,7 +146,7 @@ class Lookout:
         if self._polling is None or self._retry_at_s is None or time.monotonic() < self._retry_at_s:
             return False
         started_s = time.thread_time()
-        found = self._try_natively(known)
+        found = self._try_natively(known())
         if not isinstance(found, NativeObserver):
             self._retry_pause_s = min(self._retry_pause_s * 2, _LONGEST_RETRY_PAUSE_S)
             cost_s = time.thread_time() - started_s

@@ -189,7 +189,7 @@ class Watcher:
         trouble = self._lookout.trouble()
         if trouble is not None:
             self._watch_anew(trouble)
-        if self._lookout.try_notifications_again(self._catalog.directories()):
+        if self._lookout.try_notifications_again(self._catalog.directories):
             self._look_everywhere_at_s = 0.0
         for directory in self._lookout.deaf_directories(self._catalog.directories()):
             self._ask(directory, Priority.URGENT)  # what happened in them meanwhile

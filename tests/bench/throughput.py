@@ -183,10 +183,7 @@ def main() -> None:
         concurrencies = {}
         if has_sharp():
             best = sharp_at_its_best(folder, root / "other")
-            concurrencies = {
-                "four at a time": (1, 4),
-                f"at its best, {best[1]} at a time, {best[0]} threads each": best,
-            }
+            concurrencies = {f"at its best, {best[1]} at a time, {best[0]} threads each": best}
         else:
             say("sharp is not installed: npm install sharp, then NODE_PATH=$PWD/node_modules")
         switch(True)
