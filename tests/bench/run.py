@@ -1,6 +1,8 @@
 """Runs the benchmarks and writes what they found into ``docs/performance.md``, below the line that says so.
 
 python bench/run.py [NAME ...]
+
+With names, only those are run, and what the page says of the others stays.
 """
 
 from __future__ import annotations
@@ -24,22 +26,23 @@ HEADING = "| what | ours | other | ratio |\n| --- | --- | --- | --- |\n"
 
 def main() -> None:
     names = sys.argv[1:] or BENCHMARKS
-    parts = []
+    head, _, measured = PAGE.read_text("utf-8").partition(MARK)
+    parts = {part.partition("\n")[0]: f"### {part}" for part in measured.split("\n### ")[1:]}
     for name in names:
         done = subprocess.run([sys.executable, str(HERE / f"{name}.py")], stdout=subprocess.PIPE, text=True, check=True)
         print(done.stdout, flush=True)
         lines = done.stdout.splitlines()
         notes = "\n\n".join(line for line in lines if not line.startswith("|"))
         rows = "\n".join(line for line in lines if line.startswith("|"))
-        parts.append(f"### {name}\n\n{notes}\n\n{HEADING}{rows}\n".replace("\n\n\n\n", "\n\n"))
+        parts[name] = f"### {name}\n\n{notes}\n\n{HEADING}{rows}\n".replace("\n\n\n\n", "\n\n")
     libraries = ", ".join([*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *fast.names()])
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]}"
     about = (
         f"{datetime.date.today():%Y-%m-%d}, {machine}, Python {platform.python_version()}, {libraries}. "
         "Command: `tox -e bench`.\n"
     )
-    head = PAGE.read_text("utf-8").partition(MARK)[0]
-    PAGE.write_text(head + MARK + "\n" + about + "\n" + "\n".join(parts), "utf-8")
+    found = "\n\n".join(parts[name].rstrip("\n") for name in BENCHMARKS if name in parts)
+    PAGE.write_text(f"{head}{MARK}\n{about}\n{found}\n", "utf-8")
 
 
 if __name__ == "__main__":
