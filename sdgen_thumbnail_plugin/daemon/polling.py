@@ -17,14 +17,12 @@ from watchdog.events import DirModifiedEvent, FileModifiedEvent
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
 
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.scan import ACTIVE_S
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.model import Stamp
 from sdgen_thumbnail_plugin.storage.base import SessionStorage
 
-__all__ = ["ACTIVE_S", "DirectoryPoll", "Findings", "SessionPollingObserver"]
-
-ACTIVE_S = 600.0
-"""A directory in which something happened within so many seconds is active: its files are looked at in every pass."""
+__all__ = ["DirectoryPoll", "Findings", "SessionPollingObserver"]
 
 _NEWEST_SESSIONS = 5
 _MANIFEST_EVERY_S = 5.0

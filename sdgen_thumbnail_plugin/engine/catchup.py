@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import DirectorySurvey, Keeper
 from sdgen_thumbnail_plugin.engine.plan import holds_back
-from sdgen_thumbnail_plugin.engine.scan import parent_of
+from sdgen_thumbnail_plugin.engine.scan import ACTIVE_S, parent_of
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError
 from sdgen_thumbnail_plugin.model import OutcomeKind, Priority
 from sdgen_thumbnail_plugin.printing import printable
@@ -263,6 +263,13 @@ class CatchUp:
         catalog.discover([""])
         # A new version of ours tries again what an old one failed at.
         again = {parent_of(failure.key) for failure in catalog.failures().values() if failure.version != __version__}
+        # What was written over in an active directory while nobody watched shows in no directory's time.
+        since_ns = time.time_ns() - int(ACTIVE_S * 1e9)
+        again.update(
+            directory
+            for directory, record in catalog.records().items()
+            if record.times is not None and (record.times.source_ns or 0) > since_ns
+        )
         for directory in again:
             keeper.unsettle(directory)
         self._just_seen = self._just_seen.difference(again)

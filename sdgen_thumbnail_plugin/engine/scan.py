@@ -10,7 +10,11 @@ from typing import NamedTuple
 from sdgen_thumbnail_plugin.model import Stamp
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
 
-__all__ = ["SETTLING_NS", "DirectoryTimes", "DirectoryView", "look_at", "parent_of", "times_of"]
+__all__ = ["ACTIVE_S", "SETTLING_NS", "DirectoryTimes", "DirectoryView", "look_at", "parent_of", "times_of"]
+
+ACTIVE_S = 600.0
+"""A directory in which something happened within so many seconds is active: its files are looked at as well, because
+one that is overwritten does not change its directory's time."""
 
 SETTLING_NS = 2_000_000_000
 """A directory whose modification time is younger than this may change again without a new time (coarse clocks of older

@@ -185,6 +185,23 @@ def test_progress_has_its_total_before_the_first_image_is_made(project: Project)
     assert [step.done for step in steps] == sorted(step.done for step in steps)
 
 
+def test_an_image_written_over_in_a_recent_session_while_nobody_watched_is_made_anew(project: Project) -> None:
+    key, other = draw(project, session_of(1), 2)
+    with open_engine(project) as engine:
+        engine.audit()
+    for root in (project.results, project.thumbnails):
+        just_now(root / session_of(1), seconds_ago=60)
+    with open_engine(project) as engine:
+        engine.audit()  # known to be complete, and no longer changing
+    just_now(project.results / key)  # as a program leaves it that writes over it in place
+    with open_engine(project) as engine:
+        engine.smart()
+        engine.audit()
+        assert engine.made() == [key]
+        assert project.is_fresh(other)
+    assert project.is_exact()
+
+
 # -- other settings
 
 
