@@ -145,6 +145,19 @@ def watching(project: Project, **settings: Any) -> Iterator[Watcher]:
         assert not thread.is_alive()
 
 
+@contextlib.contextmanager
+def python_process(code: str, *arguments: str, says: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs code in a process of its own until the context ends; it has said its first line when the context begins."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"{says}\n"
+            yield process
+        finally:
+            process.kill()
+
+
 def run_ours(project: Project, *arguments: str) -> str:
     """Runs one of our commands in the project, in a process of its own; returns what it prints."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}

@@ -382,9 +382,10 @@ class Keeper(ImageKeeper):
             return False
         if self._has_source(thumbnail_key(old)):  # there is another image of that name by now: the thumbnail may be its
             return False
-        renamed = self.target.rename_image(thumbnail_key(old), thumbnail_key(new))
+        if not self.target.rename_image(thumbnail_key(old), thumbnail_key(new)):
+            return False
         self._remove_if_empty(parent_of(old))
-        return renamed
+        return True
 
     def rename_directory(self, old: str, new: str) -> bool:
         """Follows a directory that got another name: its thumbnails and what is remembered of them move along."""

@@ -499,22 +499,13 @@ def test_a_broken_image_that_went_while_nobody_watched_is_no_longer_told_as_fail
         assert list(engine.catalog.failures()) == ([f"{SESSIONS[0]}/renamed.png"] if ending == "renamed" else [])
 
 
-def test_a_session_whose_thumbnails_were_deleted_leaves_no_folder_behind(project: Project) -> None:
-    put(project, "a.png", 1, NOW_NS + 5)
+@pytest.mark.parametrize("name", ["a.png", "below/a.png"])
+def test_a_session_whose_thumbnails_were_deleted_leaves_no_folder_behind(project: Project, name: str) -> None:
+    (project.results / SESSIONS[0] / name).parent.mkdir(exist_ok=True)
+    put(project, name, 1, NOW_NS + 5)
     with open_engine(project, height_px=SIDE_PX) as engine:
         engine.audit()
-        project.thumbnail(f"{SESSIONS[0]}/a.png").unlink()
-        shutil.rmtree(project.results / SESSIONS[0])
-        engine.audit()
-        assert list(project.thumbnails.iterdir()) == []
-
-
-def test_a_session_of_empty_folders_leaves_none_behind(project: Project) -> None:
-    (project.results / SESSIONS[0] / "below").mkdir()
-    put(project, "below/a.png", 1, NOW_NS + 5)
-    with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
-        project.thumbnail(f"{SESSIONS[0]}/below/a.png").unlink()
+        project.thumbnail(f"{SESSIONS[0]}/{name}").unlink()
         shutil.rmtree(project.results / SESSIONS[0])
         engine.audit()
         assert list(project.thumbnails.iterdir()) == []

@@ -23,7 +23,7 @@ from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for
-from watching import Project, run_ours, status, watcher_process, watching
+from watching import Project, python_process, run_ours, status, watcher_process, watching
 
 SOON_S = 60.0
 """What failed is tried again after 1, 2, 4 … 30 s, and the machine may be busy with other tests."""
@@ -326,37 +326,42 @@ def test_a_session_that_was_unreadable_at_the_start_leaves_no_problem_behind(
 # -- thumbnails in whose place is something else
 
 
-def test_a_thumbnail_replaced_by_an_empty_folder_is_made_again(project: Project) -> None:
+@contextlib.contextmanager
+def thumbnail_taken_away(project: Project) -> Iterator[Path]:
+    """A watcher that has all it wants, until a moment ago a thumbnail was deleted: its place."""
     thumbnail = project.thumbnail(f"{OLD}/first.png")
     with watching(project):
         wait_until_well(project)
         thumbnail.unlink()
+        yield thumbnail
+
+
+@contextlib.contextmanager
+def full_folder_in_place(project: Project) -> Iterator[Path]:
+    """The same, with a folder in its place that holds somebody's own file; it is there until the context ends."""
+    with thumbnail_taken_away(project) as thumbnail:
+        thumbnail.mkdir()
+        (thumbnail / "notes.txt").write_text("somebody's own")
+        wait_until_told(project, "first.webp")
+        yield thumbnail
+        shutil.rmtree(thumbnail)
+        wait_until_well(project)
+
+
+def test_a_thumbnail_replaced_by_an_empty_folder_is_made_again(project: Project) -> None:
+    with thumbnail_taken_away(project) as thumbnail:
         thumbnail.mkdir()
         wait_for(thumbnail.is_file, SOON_S)
         wait_until_well(project)
 
 
 def test_a_folder_with_something_in_it_in_a_thumbnails_place_is_told_and_left_alone(project: Project) -> None:
-    thumbnail = project.thumbnail(f"{OLD}/first.png")
-    with watching(project):
-        wait_until_well(project)
-        thumbnail.unlink()
-        thumbnail.mkdir()
-        (thumbnail / "notes.txt").write_text("somebody's own")
-        wait_until_told(project, "first.webp")
-        assert (thumbnail / "notes.txt").read_text() == "somebody's own"
-        shutil.rmtree(thumbnail)
-        wait_until_well(project)
+    with full_folder_in_place(project) as folder:
+        assert (folder / "notes.txt").read_text() == "somebody's own"
 
 
 def test_a_folder_in_one_thumbnails_place_stays_told_and_delays_no_other(project: Project) -> None:
-    thumbnail = project.thumbnail(f"{OLD}/first.png")
-    with watching(project):
-        wait_until_well(project)
-        thumbnail.unlink()
-        thumbnail.mkdir()
-        (thumbnail / "notes.txt").write_text("somebody's own")
-        wait_until_told(project, "first.webp")
+    with full_folder_in_place(project):
         for number in range(3):  # another session: nothing is wrong with it
             name = f"20251111_000000-other/{number}.png"
             project.image(name)
@@ -364,20 +369,15 @@ def test_a_folder_in_one_thumbnails_place_stays_told_and_delays_no_other(project
             beat = project.state()["updated_at_s"]
             wait_for(lambda beat=beat: project.state().get("updated_at_s", 0) > beat, SOON_S)  # type: ignore[misc]
             assert told(project, "first.webp"), "nothing changed about it"
-        shutil.rmtree(thumbnail)
-        wait_until_well(project)
 
 
 def test_a_thumbnail_replaced_by_a_link_out_of_the_tree_is_made_again_and_the_other_file_left_alone(
     project: Project,
 ) -> None:
-    thumbnail = project.thumbnail(f"{OLD}/first.png")
     outside = project.root / "outside.webp"
     outside.write_bytes(b"somebody's own")
     os.utime(outside, ns=(1_762_000_000_000_000_001, 1_762_000_000_000_000_001))
-    with watching(project):
-        wait_until_well(project)
-        thumbnail.unlink()
+    with thumbnail_taken_away(project) as thumbnail:
         thumbnail.symlink_to(outside)
         wait_for(lambda: not thumbnail.is_symlink() and thumbnail.is_file(), SOON_S)
         wait_until_well(project)
@@ -493,14 +493,8 @@ def locking(catalog: Path) -> Iterator[None]:
         "print('locked', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", program, str(catalog)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "locked\n"
-            yield
-        finally:
-            process.kill()
+    with python_process(program, str(catalog), says="locked"):
+        yield
 
 
 def test_a_catalog_locked_by_another_process_is_told_and_costs_no_thumbnail(project: Project) -> None:

@@ -39,7 +39,7 @@ from sdgen_thumbnail_plugin.errors import AlreadyRunningError
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE, Home
 from sdgen_thumbnail_plugin.settings import Settings
 from waiting import wait_for
-from watching import Project, png
+from watching import Project, png, python_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's means")
 
@@ -462,14 +462,9 @@ def asking_all_the_time(home: Home) -> Iterator[None]:
     )
     home.prepare()
     home.lock_file.touch()
-    with subprocess.Popen([sys.executable, "-c", code, str(home.root)], stdout=subprocess.PIPE) as asker:
-        try:
-            assert asker.stdout is not None
-            assert asker.stdout.readline() == b"up\n"
-            yield
-            assert asker.poll() is None
-        finally:
-            asker.kill()
+    with python_process(code, str(home.root), says="up") as asker:
+        yield
+        assert asker.poll() is None
 
 
 def test_somebody_who_only_asks_turns_no_start_away(project: Project) -> None:
