@@ -86,6 +86,13 @@ def failures(project: Project) -> dict[str, dict[str, Any]]:
     return {one["key"]: one for one in found}
 
 
+def failure_of(project: Project, key: str) -> dict[str, Any]:
+    """What the command tells of an image that failed. It reads the catalog, which the watcher writes with its ticks:
+    some time after the state file told of the failure."""
+    wait_for(lambda: key in failures(project), SOON_S)
+    return failures(project)[key]
+
+
 # -- events that are lost
 
 
@@ -472,8 +479,8 @@ def test_status_tells_of_an_image_with_a_strange_name(project: Project) -> None:
             path = project.results / OLD / name
             path.write_bytes(b"no image at all")
             wait_for(lambda: status(project)["failures"] == 1, SOON_S)
-            (failure,) = failures(project).values()
-            assert failure["remedy"]
+            assert failure_of(project, f"{OLD}/{name}")["remedy"]
+            assert len(failures(project)) == 1
             path.unlink()
             wait_until_well(project)
 
@@ -484,7 +491,7 @@ def test_a_name_too_long_for_its_thumbnail_is_told_until_it_is_shorter(watched: 
     watched.image(f"{OLD}/later.png")
     wait_for(lambda: watched.is_fresh(f"{OLD}/later.png"), SOON_S)
     wait_until_content(watched, failures=1)
-    assert failures(watched)[f"{OLD}/{longest}"]["remedy"] == "shorten the file name"
+    assert failure_of(watched, f"{OLD}/{longest}")["remedy"] == "shorten the file name"
     path.rename(path.with_name(longest[1:]))
     wait_until_well(watched)
 
@@ -498,7 +505,7 @@ def test_two_images_for_one_thumbnail_are_told_until_one_is_gone(watched: Projec
     (watched.results / OLD / "a.png").write_bytes(coloured(8))
     wait_until_well(watched, failures=1)
     wait_for(lambda: shows_its_source(watched, thumbnail), SOON_S)
-    assert failures(watched)[f"{OLD}/a.PNG"]["remedy"] == "rename one of the two images"
+    assert failure_of(watched, f"{OLD}/a.PNG")["remedy"] == "rename one of the two images"
     (watched.results / OLD / "a.PNG").rename(watched.results / OLD / "b.png")
     wait_until_well(watched)
     wait_for(lambda: shows_its_source(watched, f"{OLD}/b.png"), SOON_S)
