@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -154,23 +155,19 @@ class Keeper(ImageKeeper):
     def _mistaken(self, view: DirectoryView) -> frozenset[str]:
         """Images whose thumbnail carries their time but shows another one of the same time, because names were traded.
         The thumbnails' marks tell, and where two images are of the same size as well, their bytes."""
-        alike = [key for key in untold_by_times(view.sources) if thumbnail_key(key) in view.thumbnails]
-        if not alike:
-            return frozenset()
-        heads = self.target.read_heads([thumbnail_key(key) for key in alike], webp.HEAD_BYTES)
-        marks: dict[str, webp.Mark] = {}
-        contents: dict[Stamp, set[int]] = {}
-        for key in alike:
-            mark = webp.read_mark(heads.get(thumbnail_key(key), b""))
-            # A thumbnail of another time is stale, which is for the plan to say.
-            if mark is not None and mark.source.mtime_ns == view.sources[key].mtime_ns:
-                marks[key] = mark
-                contents.setdefault(view.sources[key], set()).add(mark.checksum)
+        untold = untold_by_times(view.sources)
+        alike = Counter(view.sources[key] for key in untold)
+        shown = [thumbnail_key(key) for key in untold if thumbnail_key(key) in view.thumbnails]
+        heads = self.target.read_heads(shown, webp.HEAD_BYTES) if shown else {}
         found = set()
-        for key, mark in marks.items():
-            stamp = view.sources[key]
+        for key in untold:
+            stamp, mark = view.sources[key], webp.read_mark(heads.get(thumbnail_key(key), b""))
+            # A thumbnail of another time is stale, which is for the plan to say.
+            if mark is None or mark.source.mtime_ns != stamp.mtime_ns:
+                continue
             with contextlib.suppress(SourceGoneError, SourceChangedError):
-                if mark.source != stamp or (len(contents[stamp]) > 1 and mark.checksum != self._checksum(key)):
+                # Not only where the marks differ: two thumbnails may both be made from what has one of the names now.
+                if mark.source != stamp or (alike[stamp] > 1 and mark.checksum != self._checksum(key)):
                     found.add(key)
         return frozenset(found)
 
@@ -382,6 +379,8 @@ class Keeper(ImageKeeper):
             return False
         if self._has_source(thumbnail_key(old)):  # there is another image of that name by now: the thumbnail may be its
             return False
+        if untold_by_times({new: stamp}) and not self._is_made_from(thumbnail_key(old), new):
+            return False  # there was another image of that name, of the same second
         if not self.target.rename_image(thumbnail_key(old), thumbnail_key(new)):
             return False
         self._remove_if_empty(parent_of(old))

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from drawing import as_png
 from engines import LONG_AGO_S, Engine, draw, inodes, open_engine, session_of
 from sdgen_thumbnail_plugin.engine.moves import Orphans, packed_stamps, unpacked_stamps
 from sdgen_thumbnail_plugin.model import Stamp
@@ -170,6 +172,49 @@ def test_times_in_whole_seconds_tell_nothing(project: Project, after: str) -> No
     caught_up(project, after)
     (project.results / OLD).rename(project.results / NEW)
     assert caught_up(project, after) == [f"{NEW}/renamed.png"]
+
+
+@pytest.fixture
+def twins(project: Project) -> list[str]:
+    """Two images that nothing but their contents tells apart, complete and known to be."""
+    keys = [f"{OLD}/000.png", f"{OLD}/001.png"]
+    (project.results / OLD).mkdir(parents=True)
+    for key, colour in zip(keys, ("red", "blue"), strict=True):
+        (project.results / key).write_bytes(as_png(Image.new("RGB", (48, 64), colour)).ljust(200, b"\0"))
+        os.utime(project.results / key, (LONG_AGO_S, LONG_AGO_S))
+    first, second = ((project.results / key).stat() for key in keys)
+    assert first.st_size == second.st_size
+    made_complete(project)
+    return keys
+
+
+def shown(project: Project, key: str) -> str:
+    """What colour the thumbnail of one of them has."""
+    with Image.open(project.thumbnail(key)) as image:
+        red, _, blue = image.convert("RGB").resize((1, 1)).getpixel((0, 0))
+    return "red" if red > blue else "blue"
+
+
+def test_two_thumbnails_made_from_one_of_two_images_alike_are_found_out(project: Project, twins: list[str]) -> None:
+    # As when the other had its name for a moment, and was read then.
+    shutil.copy2(project.thumbnail(twins[0]), project.thumbnail(twins[1]))
+    with open_engine(project) as engine:
+        engine.audit(everything=True)
+        assert engine.made() == [twins[1]]
+    assert [shown(project, key) for key in twins] == ["red", "blue"]
+
+
+def test_a_rename_told_late_leaves_the_thumbnail_of_an_image_alike_alone(project: Project, twins: list[str]) -> None:
+    # The first went to another session and the second took its name, went on, and was made meanwhile.
+    (project.results / NEW).mkdir()
+    (project.results / twins[0]).rename(project.results / NEW / "000.png")
+    (project.results / twins[1]).rename(project.results / OLD / "002.png")
+    project.thumbnail(twins[1]).replace(project.thumbnail(twins[0]))
+    with open_engine(project) as engine:
+        assert not engine.keeper.rename_image(twins[0], f"{NEW}/000.png")
+        engine.audit()
+    assert shown(project, f"{NEW}/000.png") == "red"
+    assert shown(project, f"{OLD}/002.png") == "blue"
 
 
 def test_thumbnails_made_with_other_settings_are_not_reused(complete: Project, after: str) -> None:
