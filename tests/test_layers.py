@@ -14,7 +14,9 @@ assert _SPEC is not None
 assert _SPEC.origin is not None
 PACKAGE = Path(_SPEC.origin).parent
 
-GROUND = ("version", "errors", "model", "home", "printing", "settings", "png", "libpng", "fast", "imaging", "webp")
+GROUND = (
+    "version", "errors", "model", "home", "printing", "settings", "png", "libpng", "fast", "imaging", "webp", "heap",
+)  # fmt: skip
 ROOMS = ("ground", "storage", "engine", "daemon", "sdgen", "web", "cli", "doors")
 """From the ground up."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 LONG_AGO_S = 1_762_000_000
+LINKS_PER_FILE = 40_000  # ext4 allows 65,000
 
 
 def _drawn(size: tuple[int, int], form: str) -> bytes:
@@ -36,4 +37,27 @@ def make_tree(root: Path, sessions: int, images: int) -> None:
                 os.utime(path, ns=(ns, ns))
             os.utime(folder, (LONG_AGO_S, LONG_AGO_S))
     for base, _, _ in kinds:
+        os.utime(root / base, (LONG_AGO_S, LONG_AGO_S))
+
+
+def link_tree(root: Path, sessions: int, images: int) -> None:
+    """Makes what ``make_tree`` makes, in a fifth of the time: almost all files are names of a few."""
+    kinds = (("results", "png", (64, 96), "PNG"), ("thumbnails", "webp", (160, 240), "WEBP"))
+    for base, suffix, size, form in kinds:
+        (root / base).mkdir()
+        names = [f"image_{number:04}.{suffix}" for number in range(images)]
+        for number in range(sessions):
+            if number % max(1, LINKS_PER_FILE // images) == 0:
+                seed = f"{root}/{number}.{suffix}"
+                Image.new("RGB", size).save(seed, form)
+                os.utime(seed, (LONG_AGO_S, LONG_AGO_S))
+            folder = (
+                f"{root}/{base}/2025{number // 2500 + 1:02}{number // 100 % 25 + 1:02}_{number % 100:02}0000-session"
+            )
+            os.mkdir(folder)
+            opened = os.open(folder, os.O_RDONLY)
+            for name in names:
+                os.link(seed, name, dst_dir_fd=opened)
+            os.close(opened)
+            os.utime(folder, (LONG_AGO_S, LONG_AGO_S))
         os.utime(root / base, (LONG_AGO_S, LONG_AGO_S))

@@ -34,9 +34,11 @@ def catchup(
     import json
     from dataclasses import asdict
 
+    from sdgen_thumbnail_plugin import heap
     from sdgen_thumbnail_plugin.cli.opening import opened
 
     with opened(source_dir=source_dir, target_dir=target_dir, workers=workers) as place:
+        heap.keep_freed()
         summary, fault = _work(place, smart=smart, quiet=as_json)
         failed = len(place.catalog.failures())
     if fault is not None:

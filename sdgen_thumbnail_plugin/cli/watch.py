@@ -68,6 +68,7 @@ def watch(
 
 
 def _run(settings: Settings, home: Home, readiness: Readiness) -> None:
+    from sdgen_thumbnail_plugin import heap
     from sdgen_thumbnail_plugin.daemon.manners import be_polite
     from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
     from sdgen_thumbnail_plugin.daemon.watcher import Watcher
@@ -80,6 +81,7 @@ def _run(settings: Settings, home: Home, readiness: Readiness) -> None:
         signal.signal(number, leave)
     with holding_the_lock(home):
         be_polite()
+        heap.keep_freed()
         watcher = Watcher(settings, home)
         for number in signals:
             signal.signal(number, lambda *_: watcher.stop())

@@ -1,10 +1,6 @@
-"""What a watcher holds in memory: idle over a million images, at work, and with one huge image among ordinary ones.
+"""What a watcher holds in memory at work, and with one huge image among ordinary ones; ``million`` has the idle one.
 
-    python bench/memory.py [SESSIONS IMAGES_PER_SESSION]
-
-By default 10,000 sessions of 100 images; that tree takes two million names (40,000 inodes, 2 minutes in all). Each
-watcher is a real process with default settings and two workers. RSS is all it has in memory, USS what would be free
-without it (it changes with whoever else uses the same libraries), the peak is ``VmHWM``; all of it in MiB. Linux only.
+Each watcher is a real process with default settings and two workers. The peak is ``VmHWM``, in MiB. Linux only.
 """
 
 from __future__ import annotations
@@ -19,35 +15,22 @@ import zlib
 from pathlib import Path
 
 import psutil
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.throughput import SIZES, draw
 from drawing import SIGNATURE, as_png, chunk, header_chunk
 from measuring import say
-from trees import LONG_AGO_S
 from waiting import wait_for
 from watching import Project, watcher_process
 
 MIB = 1024 * 1024
-IDLE_TARGET_MIB, PEAK_TARGET_MIB = 60, 250
+PEAK_TARGET_MIB = 250
 ORDINARY = 300
 PICTURES = 12  # of each size; the rest are other names of theirs
 HUGE_PX = 16_384
 AMONG = 200
 DECODING_MIB = 300  # more than ordinary images ever take, less than a third of the huge one
-LINKS_PER_FILE = 40_000  # ext4 allows 65,000
-
-# What watchdog's PollingObserver keeps between two passes; during one it holds two of these.
-SNAPSHOT = """
-import sys
-from psutil import Process
-from watchdog.utils.dirsnapshot import DirectorySnapshot
-snapshot = DirectorySnapshot(sys.argv[1])
-found = Process().memory_full_info()
-print(found.rss, found.uss)
-"""
 
 # The obvious program in Pillow, one image after the other.
 NAIVE = """
@@ -60,29 +43,6 @@ for name in os.listdir(sys.argv[1]):
     small.save(f"{sys.argv[2]}/{name}.webp", quality=85, method=6)
 print(next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
-
-
-def link_tree(root: Path, sessions: int, images: int) -> None:
-    """Makes what ``trees.make_tree`` makes, in a fifth of the time: almost all files are names of a few."""
-    kinds = (("results", "png", (64, 96), "PNG"), ("thumbnails", "webp", (160, 240), "WEBP"))
-    for base, suffix, size, form in kinds:
-        (root / base).mkdir()
-        names = [f"image_{number:04}.{suffix}" for number in range(images)]
-        for number in range(sessions):
-            if number % max(1, LINKS_PER_FILE // images) == 0:
-                seed = f"{root}/{number}.{suffix}"
-                Image.new("RGB", size).save(seed, form)
-                os.utime(seed, (LONG_AGO_S, LONG_AGO_S))
-            folder = (
-                f"{root}/{base}/2025{number // 2500 + 1:02}{number // 100 % 25 + 1:02}_{number % 100:02}0000-session"
-            )
-            os.mkdir(folder)
-            opened = os.open(folder, os.O_RDONLY)
-            for name in names:
-                os.link(seed, name, dst_dir_fd=opened)
-            os.close(opened)
-            os.utime(folder, (LONG_AGO_S, LONG_AGO_S))
-        os.utime(root / base, (LONG_AGO_S, LONG_AGO_S))
 
 
 def huge_png(path: Path) -> None:
@@ -118,26 +78,6 @@ def ask(code: str, *arguments: Path) -> list[int]:
 def row(title: str, ours_bytes: int, other_bytes: int) -> None:
     ratio = ours_bytes / other_bytes
     print(f"| {title} | {ours_bytes / MIB:.1f} MiB | {other_bytes / MIB:.1f} MiB | {ratio:.3f} |", flush=True)
-
-
-def idle(folder: Path, sessions: int, images: int) -> None:
-    project = Project(folder)
-    link_tree(folder, sessions, images)
-    with watcher_process(project, "--workers", "2") as process:
-        wait_for(lambda: caught_up(project), 120)
-        time.sleep(5)
-        state = project.state()
-        assert state["sessions"] == {"complete": sessions, "incomplete": 0}, state
-        assert state["thumbnails"] == sessions * images, state
-        ours = process.memory_full_info()
-        kind = state["observer"]["kind"]
-        say(f"{sessions:,} sessions, {sessions * images:,} images, all complete and audited, {kind} observer:")
-    rss_bytes, uss_bytes = ask(SNAPSHOT, project.results)
-    # Half a minute with Python's own means; the two trees can go at once.
-    removals = [subprocess.Popen(["rm", "-rf", str(tree)]) for tree in (project.results, project.thumbnails)]
-    assert not any(removal.wait() for removal in removals)
-    row(f"idle watcher, RSS (target {IDLE_TARGET_MIB}) : snapshot of watchdog's PollingObserver", ours.rss, rss_bytes)
-    row("the same, USS", ours.uss, uss_bytes)
 
 
 def at_work(folder: Path, pictures: list[Path]) -> None:
@@ -194,15 +134,12 @@ def with_a_huge_one(folder: Path, pictures: list[Path]) -> None:
 
 
 def main() -> None:
-    sessions, images = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (10_000, 100)
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
         root = Path(name)
-        for part in ("pictures", "idle"):
-            (root / part).mkdir()
+        (root / "pictures").mkdir()
         pictures = [root / "pictures" / f"{width}_{number}.png" for width, _ in SIZES for number in range(PICTURES)]
         for path, (size, number) in zip(pictures, itertools.product(SIZES, range(PICTURES)), strict=True):
             path.write_bytes(as_png(draw(size, number)))
-        idle(root / "idle", sessions, images)
         at_work(root / "work", pictures)
         with_a_huge_one(root / "huge", pictures)
 

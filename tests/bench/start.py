@@ -2,8 +2,8 @@
 
     python bench/start.py [SESSIONS IMAGES_PER_SESSION]
 
-By default 1,090 sessions of 63 images; 10000 100 makes 1,000,000 images (9 GB, 80 s to draw). Each line is one thing
-against another on the same tree, run in turn.
+By default 1,090 sessions of 63 images; ``million`` does the same for a million. Each line is one thing against another
+on the same tree, run in turn.
 """
 
 from __future__ import annotations
@@ -57,11 +57,10 @@ def stat_directories(root: Path) -> None:
 
 
 class Engine:
-    """The engine over the tree, with a catalog beside it."""
+    """The engine over the tree, with a catalog of its own."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._file = root / "catalog.sqlite3"
+    def __init__(self, root: Path, file: Path) -> None:
+        self._file = file
         self._source = LocalImageStorage(root / "results")
         self._target = LocalImageStorage(root / "thumbnails", ".webp")
 
@@ -91,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
         root = Path(name)
         make_tree(root, sessions, images)
-        engine = Engine(root)
+        engine = Engine(root, root / "catalog.sqlite3")
         engine.start()
         say(f"{sessions:,} sessions, {sessions * images:,} images, everything complete:")
         with engine.open() as catalog:

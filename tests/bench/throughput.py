@@ -21,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat, PngImagePlugin
 
-from sdgen_thumbnail_plugin import fast
+from sdgen_thumbnail_plugin import fast, heap
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
@@ -170,6 +170,7 @@ def fidelity(folder: Path, who: str) -> None:
 
 def main() -> None:
     cores = os.cpu_count() or 1
+    heap.keep_freed()  # as ``catchup`` and the watcher do
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folder = root / "results" / "session"

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# Three buffers as an image needs them, one after the other for many images; prints how often the kernel gave a page.
+CODE = """
+import resource, sys
+from sdgen_thumbnail_plugin import heap
+
+def page_faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def make_one():
+    return len([b"x" * 5_000_000 for _ in range(3)])
+
+if sys.argv[1] == "kept":
+    heap.keep_freed()
+for _ in range(3):
+    make_one()
+before = page_faults()
+for _ in range(20):
+    make_one()
+print(page_faults() - before)
+"""
+
+
+def page_faults(how: str) -> int:
+    return int(subprocess.run([sys.executable, "-c", CODE, how], check=True, stdout=subprocess.PIPE).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other heaps are left as they are")
+def test_memory_that_is_kept_needs_no_new_pages() -> None:
+    assert page_faults("kept") * 10 < page_faults("as it was")
+
+
+def test_a_process_without_glibc_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctypes
+
+    from sdgen_thumbnail_plugin import heap
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    heap.keep_freed()
