@@ -156,9 +156,11 @@ class Keeper(ImageKeeper):
         """Images whose thumbnail carries their time but shows another one of the same time, because names were traded.
         The thumbnails' marks tell, and where two images are of the same size as well, their bytes."""
         untold = untold_by_times(view.sources)
+        if not untold:
+            return frozenset()
         alike = Counter(view.sources[key] for key in untold)
         shown = [thumbnail_key(key) for key in untold if thumbnail_key(key) in view.thumbnails]
-        heads = self.target.read_heads(shown, webp.HEAD_BYTES) if shown else {}
+        heads = self.target.read_heads(shown, webp.HEAD_BYTES)
         found = set()
         for key in untold:
             stamp, mark = view.sources[key], webp.read_mark(heads.get(thumbnail_key(key), b""))
