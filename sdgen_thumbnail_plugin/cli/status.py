@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdgen_thumbnail_plugin.home import Home
     from sdgen_thumbnail_plugin.settings import Settings
 
-__all__ = ["EXIT_CODES", "gather", "register", "render"]
+__all__ = ["EXIT_CODES", "gather", "phase_text", "register", "render"]
 
 EXIT_CODES = {"well": 0, "not running": EXIT_NOT_RUNNING, "stalled": EXIT_TROUBLED, "degraded": EXIT_TROUBLED}
 
@@ -160,15 +160,12 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("source", str(report.get("source_dir", "?"))), ("thumbnails", str(report.get("target_dir", "?")))]
     if "phase" not in report:
         return rows
-    progress, queue, last = report["progress"], report["queue"], report["last_image"]
-    phase = str(report["phase"])
-    if progress.get("total"):
-        phase += f", {progress['done']:,} of {progress['total']:,} {progress.get('session', '')}"
+    queue, last = report["queue"], report["last_image"]
     waiting = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in queue.items() if count)
     sessions = report["sessions"]
     rows += [
         ("observer", f"{report['observer']['kind']} ({report['observer']['reason']})"),
-        ("phase", phase),
+        ("phase", phase_text(report)),
         ("queue", f"{waiting or 'empty'}, {report['images_per_s']:.1f} images/s"),
         ("sessions", f"{sessions['complete']:,} complete, {sessions['incomplete']:,} incomplete"),
         ("images", f"{report['images']:,} images, {report['thumbnails']:,} thumbnails, {report['failures']:,} failed"),
@@ -179,6 +176,20 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "memory_bytes" in report:
         rows.append(("costs", f"{report['cpu_percent']:.1f} % of a core, {report['memory_bytes'] / 2**20:.0f} MiB"))
     return rows
+
+
+def phase_text(report: Mapping[str, Any]) -> str:
+    """What the watcher is doing, how far it has come, and how long that will take at the rate of now."""
+    progress, rate = report["progress"], report["images_per_s"]
+    parts = [str(report["phase"])]
+    if progress.get("total"):
+        parts.append(f"{progress['done']:,} of {progress['total']:,}")
+        left = progress["total"] - progress["done"]
+        if left and rate > 0:
+            parts.append(f"about {_duration(left / rate)} left")
+        if progress["session"]:
+            parts.append(f"in {progress['session']}")
+    return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:

@@ -42,7 +42,8 @@ class Account:
         self._keeper = keeper
         self._identity = identity_of(os.getpid()) or ""
         self._started_at_s = time.time()
-        self._created_at_s: deque[float] = deque(maxlen=1000)
+        self._started_monotonic_s = time.monotonic()
+        self._created_at_s: deque[float] = deque(maxlen=10_000)
         self._last_image: dict[str, object] | None = None
         self._live: set[str] = set()
 
@@ -73,9 +74,10 @@ class Account:
             log.info("✓ Deleted thumbnail: %s (its source is gone)", name)
 
     def _rate(self) -> float:
-        """Thumbnails per second, over the last ten."""
-        since_s = time.monotonic() - _RATE_S
-        return sum(1 for at_s in list(self._created_at_s) if at_s > since_s) / _RATE_S
+        """Thumbnails per second, over the last ten, or since the start."""
+        now_s = time.monotonic()
+        since_s = max(now_s - _RATE_S, self._started_monotonic_s)
+        return sum(1 for at_s in list(self._created_at_s) if at_s > since_s) / max(1.0, now_s - since_s)
 
     def write(
         self,

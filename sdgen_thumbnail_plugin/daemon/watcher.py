@@ -80,6 +80,7 @@ class Watcher:
         self._root_identity: str | None = None
         self._problems: dict[str, Problem] = {}
         self._catching_up: threading.Thread | None = None
+        self._catching_up_since_ns = 0
         self._progress = Progress(Phase.SMART)
         self._look_again = False
         # The last one removes its state file when it ends. Where it could not, what it was about to do is not known.
@@ -199,6 +200,7 @@ class Watcher:
     def _catch_up(self) -> None:
         if self._is_catching_up():
             return
+        self._catching_up_since_ns = time.time_ns()
         self._catching_up = threading.Thread(target=self._run_catch_up, name="catch-up", daemon=True)
         self._catching_up.start()
 
@@ -398,9 +400,12 @@ class Watcher:
         return [directory for directory, at_s in self._found_at_s.items() if now_s - at_s >= _NOTIFICATION_S]
 
     def _take_findings(self, directories: Sequence[str], files: Sequence[str]) -> None:
-        """Makes right what a pass found; while catching up only what is recent, because the rest is on its way."""
+        """Makes right what a pass found; while catching up only what happened meanwhile: the rest is on its way, newest
+        first."""
         catching_up = self._is_catching_up()
         recent_ns = time.time_ns() - int(_RECENT_S * 1e9)
+        if catching_up:
+            recent_ns = max(recent_ns, self._catching_up_since_ns)
         times = self._keeper.last_times()
         for key in files:
             self._ask_for_image(key)

@@ -30,6 +30,7 @@ _AHEAD = 2
 the next is looked at."""
 
 _FLUSH_EVERY_S = 1.0
+_TOLD_EVERY_S = 1.0  # progress, while nothing else happens
 
 
 class Phase:
@@ -136,10 +137,18 @@ class CatchUp:
         # Where nothing at all changed, not even the root, there is nobody to put into an order.
         sessions = [] if everything else [session.name for session in self._sessions.list_sessions()]
         log.info("📂 Found %d sessions", len(known) if everything else len(sessions))
+        begun = self._tried()
         found: list[_Incomplete] = []
+        waiting: deque[_Incomplete] = deque()
         running: deque[_Incomplete] = deque()
-        done = 0
+
+        def tell() -> None:
+            total = sum(one.lacking for one in found)
+            done = min(total, self._tried() - begun)
+            self._on_progress(Progress(Phase.SMART, done, total, running[0].session if running else ""))
+
         skipped = len(known) if everything else 0
+        # All are looked into while the first are made already, so that it is soon known how many images there are.
         for session in sessions:
             if self._ended():
                 break
@@ -152,19 +161,13 @@ class CatchUp:
                 continue
             found.append(incomplete)
             skipped += incomplete.thumbnails
-            total = sum(one.lacking for one in found)
-            self._on_progress(Progress(Phase.SMART, done, total, session))
-            log.info(
-                "📍 Processing incomplete session: %s (%d/%d thumbnails)",
-                printable(session), incomplete.thumbnails, incomplete.images,
-            )  # fmt: skip
-            for directory in incomplete.directories:
-                self._workers.submit_directory(directory, Priority.CATCH_UP)
-            running.append(incomplete)
-            if len(running) >= _AHEAD:
-                done += self._finish(running.popleft())
-        while running:
-            done += self._finish(running.popleft())
+            waiting.append(incomplete)
+            self._hand_out(waiting, running)
+            tell()
+        while running and not self._ended():
+            self._workers.wait_for(lambda: self._ended() or self._is_done(running[0]), _TOLD_EVERY_S)
+            self._hand_out(waiting, running)
+            tell()
         summary = self._summary(started, len(found), skipped)
         if not found:
             log.info("✓ All sessions up-to-date")
@@ -173,12 +176,23 @@ class CatchUp:
         self._report(summary)
         return summary
 
-    def _finish(self, incomplete: _Incomplete) -> int:
-        self._workers.wait_for(
-            lambda: self._ended() or not any(map(self._workers.is_busy_with, incomplete.directories))
-        )
-        self._flush()
-        return incomplete.lacking
+    def _hand_out(self, waiting: deque[_Incomplete], running: deque[_Incomplete]) -> None:
+        """Gives the workers the next sessions, as soon as they are done with the first of those they have."""
+        while running and self._is_done(running[0]):
+            running.popleft()
+            self._flush()
+        while waiting and len(running) < _AHEAD:
+            incomplete = waiting.popleft()
+            log.info(
+                "📍 Processing incomplete session: %s (%d/%d thumbnails)",
+                printable(incomplete.session), incomplete.thumbnails, incomplete.images,
+            )  # fmt: skip
+            for directory in incomplete.directories:
+                self._workers.submit_directory(directory, Priority.CATCH_UP)
+            running.append(incomplete)
+
+    def _is_done(self, incomplete: _Incomplete) -> bool:
+        return not any(map(self._workers.is_busy_with, incomplete.directories))
 
     def _complete_sessions(self) -> tuple[set[str], bool]:
         """Sessions none of whose known directories changed since they were found complete, two stats each; and whether
@@ -238,20 +252,29 @@ class CatchUp:
             )  # fmt: skip
         self._keeper.hold_back(held)
         total = sum(work.values())
-        done = 0
         running: deque[str] = deque()
-        before = self._tried()
+        begun = self._tried()
+
+        def wait_for_first() -> None:
+            finished = False
+            while not finished and not self._ended():
+                session = running[0].partition("/")[0]
+                self._on_progress(Progress(Phase.AUDIT, min(total, self._tried() - begun), total, session))
+                finished = self._workers.wait_for(
+                    lambda: self._ended() or not self._workers.is_busy_with(running[0]), _TOLD_EVERY_S
+                )
+            running.popleft()
+            self._flush()
+
         for directory in sorted(work, reverse=True):  # the time stamp leads the name: newest first
             if self._ended():
                 break
             self._workers.submit_directory(directory, Priority.AUDIT)
             running.append(directory)
             if len(running) > _AHEAD:
-                self._wait_for_directory(running.popleft())
-                done = min(total, self._tried() - before)
-                self._on_progress(Progress(Phase.AUDIT, done, total, directory.partition("/")[0]))
+                wait_for_first()
         while running:
-            self._wait_for_directory(running.popleft())
+            wait_for_first()
         self._flush(force=True)
         if not self._ended():
             self._on_progress(Progress(Phase.DONE, total, total))
@@ -318,10 +341,6 @@ class CatchUp:
                     note(keeper.follow(keeper.survey(directory)))
         known = set(catalog.directories())  # those that moved as a whole are forgotten
         return work, {directory: number for directory, number in orphans.items() if directory in known}, thumbnails
-
-    def _wait_for_directory(self, directory: str) -> None:
-        self._workers.wait_for(lambda: self._ended() or not self._workers.is_busy_with(directory))
-        self._flush()
 
     # -- both
 

@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,8 +37,10 @@ def main() -> None:
     head, _, measured = PAGE.read_text("utf-8").partition(MARK)
     parts = {part.partition("\n")[0]: f"### {part}" for part in measured.split("\n### ")[1:]}
     for name in names:
+        started_s = time.monotonic()
+        print(f"{name} ...", file=sys.stderr, flush=True)
         done = subprocess.run([sys.executable, str(HERE / f"{name}.py")], stdout=subprocess.PIPE, text=True, check=True)
-        print(done.stdout, flush=True)
+        print(f"{done.stdout}({time.monotonic() - started_s:.0f} s)\n", flush=True)
         parts[name] = f"### {name}\n\n{as_page(done.stdout)}"
     libraries = ", ".join([*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *fast.names()])
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]}"

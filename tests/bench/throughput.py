@@ -202,7 +202,7 @@ def main() -> None:
                 compare(
                     f"{who}, {cores} threads : sharp, {how}",
                     lambda: ours(root, cores), lambda command=command: subprocess.run(command, check=True),  # type: ignore[misc]
-                    pieces=pieces, rounds=7,
+                    pieces=pieces, rounds=5,
                 )  # fmt: skip
             fidelity(folder, who)
             parts_alone([path.read_bytes() for path in sorted(folder.iterdir())[:PICTURES]])

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sdgen_thumbnail_plugin.cli.app import app
+from sdgen_thumbnail_plugin.cli.status import phase_text
 from watching import Project
 
 runner = CliRunner()
@@ -169,6 +170,24 @@ def test_status_without_a_watcher(project: Project) -> None:
     code, output = run("status")
     assert code == 3
     assert "start it with: sdgen-thumbnails start" in output
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate", "text"),
+    [
+        ({}, 3.0, "smart catch-up"),
+        ({"done": 0, "total": None, "session": ""}, 3.0, "smart catch-up"),
+        ({"done": 0, "total": 60_000, "session": "s"}, 0.0, "smart catch-up, 0 of 60,000, in s"),
+        (
+            {"done": 1_200, "total": 60_000, "session": "s"},
+            49.0,
+            "smart catch-up, 1,200 of 60,000, about 20 min left, in s",
+        ),
+        ({"done": 60_000, "total": 60_000, "session": ""}, 49.0, "smart catch-up, 60,000 of 60,000"),
+    ],
+)
+def test_status_tells_how_far_the_watcher_has_come(progress: dict[str, object], rate: float, text: str) -> None:
+    assert phase_text({"phase": "smart catch-up", "progress": progress, "images_per_s": rate}) == text
 
 
 def test_a_bug_of_ours_is_one_line_unless_the_traceback_is_asked_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -35,6 +36,20 @@ def watched(request: pytest.FixtureRequest, project: Project) -> Iterator[Projec
 
 def test_what_was_there_before_the_start_has_its_thumbnail(watched: Project) -> None:
     wait_for(lambda: watched.is_fresh("20251110_151059-old/first.png"), SOON_S)
+
+
+def test_what_was_there_before_is_made_newest_first_however_recent_it_is(project: Project) -> None:
+    sessions = [f"202511{day}_151059-copied" for day in range(11, 20)]
+    for session in sessions:
+        for number in range(40):
+            project.image(f"{session}/{number}.png")
+    with watching(project, observer="native", workers=1, tick_interval_s=0.1):
+        wait_for(project.is_exact)
+    made_ns = {
+        session: [path.stat().st_ctime_ns for path in (project.thumbnails / session).iterdir()] for session in sessions
+    }
+    for older, newer in itertools.pairwise(sessions):
+        assert max(made_ns[newer]) <= min(made_ns[older])
 
 
 def test_a_png_in_a_new_session_gets_its_thumbnail(watched: Project) -> None:

@@ -185,6 +185,27 @@ def test_progress_has_its_total_before_the_first_image_is_made(project: Project)
     assert [step.done for step in steps] == sorted(step.done for step in steps)
 
 
+def test_it_is_known_how_many_images_there_are_while_the_first_is_made(project: Project) -> None:
+    for day in (1, 2, 3, 4, 5, 6):
+        draw(project, session_of(day), 3)
+    known = threading.Event()
+    steps: list[Progress] = []
+
+    def note(step: Progress) -> None:
+        steps.append(step)
+        if step.total == 18:
+            known.set()
+
+    def wait_until_known(_: Outcome) -> None:
+        known.wait(10)
+
+    with open_engine(project, count=1, on_outcome=wait_until_known) as engine:
+        engine.catch_up(on_progress=note).smart()
+        assert len(engine.made()) == 18
+    assert next(step for step in steps if step.total == 18) == Progress(Phase.SMART, 0, 18, session_of(6))
+    assert steps[-1] == Progress(Phase.SMART, 18, 18)
+
+
 def test_an_image_written_over_in_a_recent_session_while_nobody_watched_is_made_anew(project: Project) -> None:
     key, other = draw(project, session_of(1), 2)
     with open_engine(project) as engine:
