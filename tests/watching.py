@@ -35,6 +35,16 @@ def png(size: tuple[int, int] = (48, 64)) -> bytes:
     return as_png(Image.linear_gradient("L").resize(size).convert("RGB"))
 
 
+def files_below(root: Path, suffix: str = "") -> set[Path]:
+    """The files below a folder, relative to it. Folders may vanish meanwhile, which ``rglob`` does not forgive."""
+    return {
+        Path(folder, name).relative_to(root)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if name.endswith(suffix) and os.path.isfile(os.path.join(folder, name))
+    }
+
+
 @dataclass
 class Project:
     """A source and a target folder, and a home of their own."""
@@ -72,10 +82,9 @@ class Project:
 
     def is_exact(self) -> bool:
         """Whether every image has its fresh thumbnail, and nothing else is in the target."""
-        wanted = {path.relative_to(self.results).with_suffix(".webp") for path in self.results.rglob("*.png")}
-        there = {path.relative_to(self.thumbnails) for path in self.thumbnails.rglob("*") if path.is_file()}
-        images = [str(path.relative_to(self.results)) for path in self.results.rglob("*.png")]
-        return wanted == there and all(map(self.is_fresh, images))
+        images = files_below(self.results, ".png")
+        wanted = {path.with_suffix(".webp") for path in images}
+        return wanted == files_below(self.thumbnails) and all(map(self.is_fresh, map(str, images)))
 
     def age(self) -> None:
         """Sets the times of all directories back, past the time in which they count as still changing."""

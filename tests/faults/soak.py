@@ -35,7 +35,7 @@ from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.imaging import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
-from watching import Project, run_ours
+from watching import Project, files_below, run_ours
 
 MIB = 1024 * 1024
 SIZES = ((512, 768), (256, 384), (160, 240))
@@ -280,8 +280,7 @@ class Soak:
     def drift(self) -> list[str]:
         """Thumbnails that are missing, wrong, or too many."""
         wanted = {key.replace(".png", ".webp"): key for key in self.shows if key not in self.broken}
-        there = {path.relative_to(self.project.thumbnails).as_posix() for path in self.project.thumbnails.rglob("*.*")}
-        there = {name for name in there if not self.project.thumbnails.joinpath(name).is_dir()}
+        there = {path.as_posix() for path in files_below(self.project.thumbnails)}
         wrong = [f"{name}: {'missing' if name in wanted else 'too many'}" for name in sorted(there ^ wanted.keys())]
         for name in sorted(there & wanted.keys()):
             key = wanted[name]
