@@ -34,7 +34,7 @@ from waiting import wait_for
 from watching import Project, watcher_process
 
 INTERVAL_S = 0.5
-ROUNDS = 10
+ROUNDS = 6
 
 
 def passes(root: Path) -> None:
