@@ -40,7 +40,7 @@ __all__ = ["Watcher"]
 log = logging.getLogger(__name__)
 
 WATCHING = "watching"
-_NATIVE_SHARE = 0.0005  # of a core, for looking at all directories beside the native observer
+_NATIVE_SHARE = 0.0008  # of a core, for looking at all directories beside the native observer
 _BUSY_STATE_EVERY_S = 1.0
 _RECENT_S = 60.0
 _NOTIFICATION_S = 0.8  # watchdog keeps moves for half a second, to find both their ends
