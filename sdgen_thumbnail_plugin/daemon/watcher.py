@@ -251,7 +251,10 @@ class Watcher:
             self._state_at_s = min(self._state_at_s, time.monotonic() + _BUSY_STATE_EVERY_S)
         for key in self._settling.settled():
             self._ask_for_image(key)
-        if self._lookout.lost_events() or self._hints_taken >= MANY_EVENTS:
+        if self._lookout.lost_events():
+            self._look_soon()
+            self._write_state()  # now: it may be made up for before the next time
+        elif self._hints_taken >= MANY_EVENTS:
             self._look_soon()
         now_s = time.monotonic()
         if now_s >= self._tick_at_s:
