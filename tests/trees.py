@@ -18,6 +18,10 @@ def _drawn(size: tuple[int, int], form: str) -> bytes:
         return file.getvalue()
 
 
+def _session(number: int) -> str:
+    return f"2025{number // 2500 + 1:02}{number // 100 % 25 + 1:02}_{number % 100:02}0000-session"
+
+
 def make_tree(root: Path, sessions: int, images: int) -> None:
     """Makes ``results`` and ``thumbnails`` with so many sessions of so many images each.
 
@@ -25,9 +29,8 @@ def make_tree(root: Path, sessions: int, images: int) -> None:
     """
     kinds = (("results", "png", _drawn((64, 96), "PNG")), ("thumbnails", "webp", _drawn((160, 240), "WEBP")))
     for number in range(sessions):
-        name = f"2025{number // 2500 + 1:02}{number // 100 % 25 + 1:02}_{number % 100:02}0000-session"
         for base, suffix, content in kinds:
-            folder = root / base / name
+            folder = root / base / _session(number)
             folder.mkdir(parents=True)
             for image in range(images):
                 path = f"{folder}/image_{image:04}.{suffix}"
@@ -51,9 +54,7 @@ def link_tree(root: Path, sessions: int, images: int) -> None:
                 seed = f"{root}/{number}.{suffix}"
                 Image.new("RGB", size).save(seed, form)
                 os.utime(seed, (LONG_AGO_S, LONG_AGO_S))
-            folder = (
-                f"{root}/{base}/2025{number // 2500 + 1:02}{number // 100 % 25 + 1:02}_{number % 100:02}0000-session"
-            )
+            folder = f"{root}/{base}/{_session(number)}"
             os.mkdir(folder)
             opened = os.open(folder, os.O_RDONLY)
             for name in names:

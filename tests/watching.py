@@ -36,12 +36,12 @@ def png(size: tuple[int, int] = (48, 64)) -> bytes:
 
 
 def files_below(root: Path, suffix: str = "") -> set[Path]:
-    """The files below a folder, relative to it. Folders may vanish meanwhile, which ``rglob`` does not forgive."""
+    """All below a folder but folders, relative to it. Some may vanish meanwhile, which ``rglob`` does not forgive."""
     return {
         Path(folder, name).relative_to(root)
         for folder, _, names in os.walk(root)
         for name in names
-        if name.endswith(suffix) and os.path.isfile(os.path.join(folder, name))
+        if name.endswith(suffix)
     }
 
 

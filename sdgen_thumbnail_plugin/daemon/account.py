@@ -77,7 +77,9 @@ class Account:
         """Thumbnails per second, over the last ten, or since the start."""
         now_s = time.monotonic()
         since_s = max(now_s - _RATE_S, self._started_monotonic_s)
-        return sum(1 for at_s in list(self._created_at_s) if at_s > since_s) / max(1.0, now_s - since_s)
+        while self._created_at_s and self._created_at_s[0] <= since_s:  # the workers only append
+            self._created_at_s.popleft()
+        return len(self._created_at_s) / max(1.0, now_s - since_s)
 
     def write(
         self,

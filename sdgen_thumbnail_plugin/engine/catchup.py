@@ -138,12 +138,11 @@ class CatchUp:
         sessions = [] if everything else [session.name for session in self._sessions.list_sessions()]
         log.info("📂 Found %d sessions", len(known) if everything else len(sessions))
         begun = self._tried()
-        found: list[_Incomplete] = []
+        found = total = 0
         waiting: deque[_Incomplete] = deque()
         running: deque[_Incomplete] = deque()
 
         def tell() -> None:
-            total = sum(one.lacking for one in found)
             done = min(total, self._tried() - begun)
             self._on_progress(Progress(Phase.SMART, done, total, running[0].session if running else ""))
 
@@ -159,16 +158,17 @@ class CatchUp:
                     log.info("✓ Found complete session: %s, stopping catch-up", printable(session))
                     break
                 continue
-            found.append(incomplete)
+            found += 1
+            total += incomplete.lacking
             skipped += incomplete.thumbnails
             waiting.append(incomplete)
             self._hand_out(waiting, running)
             tell()
         while running and not self._ended():
-            self._workers.wait_for(lambda: self._ended() or self._is_done(running[0]), _TOLD_EVERY_S)
+            self._wait_telling(lambda: self._is_done(running[0]), tell)
             self._hand_out(waiting, running)
             tell()
-        summary = self._summary(started, len(found), skipped)
+        summary = self._summary(started, found, skipped)
         if not found:
             log.info("✓ All sessions up-to-date")
         else:
@@ -255,14 +255,13 @@ class CatchUp:
         running: deque[str] = deque()
         begun = self._tried()
 
+        def tell() -> None:
+            done = min(total, self._tried() - begun)
+            self._on_progress(Progress(Phase.AUDIT, done, total, running[0].partition("/")[0]))
+
         def wait_for_first() -> None:
-            finished = False
-            while not finished and not self._ended():
-                session = running[0].partition("/")[0]
-                self._on_progress(Progress(Phase.AUDIT, min(total, self._tried() - begun), total, session))
-                finished = self._workers.wait_for(
-                    lambda: self._ended() or not self._workers.is_busy_with(running[0]), _TOLD_EVERY_S
-                )
+            tell()
+            self._wait_telling(lambda: not self._workers.is_busy_with(running[0]), tell)
             running.popleft()
             self._flush()
 
@@ -343,6 +342,11 @@ class CatchUp:
         return work, {directory: number for directory, number in orphans.items() if directory in known}, thumbnails
 
     # -- both
+
+    def _wait_telling(self, finished: Callable[[], bool], tell: Callable[[], None]) -> None:
+        """Blocks until the condition holds or catching up is to end; tells how far it has come meanwhile."""
+        while not self._workers.wait_for(lambda: self._ended() or finished(), _TOLD_EVERY_S) and not self._ended():
+            tell()
 
     def _ended(self) -> bool:
         return self._stopping.is_set() or (self._workers.fault is not None and self._workers.fault.everywhere)

@@ -19,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.memory import ask, caught_up, peak_bytes, row
-from bench.start import Engine, list_all_names, obvious_walk, stat_directories
-from measuring import compare, say
+from bench.start import Engine, compare_catching_up
+from measuring import say
 from trees import link_tree
 from waiting import wait_for
 from watching import Project, watcher_process
@@ -60,17 +60,7 @@ def started(project: Project) -> None:
     engine = Engine(project.root, project.home.catalog_file(str(project.results), str(project.thumbnails)))
     engine.start()
     say("A start over them:")
-    with engine.open() as catalog:
-        for what, other, rounds in (
-            ("stat of every directory", stat_directories, 5),
-            ("listing all names", list_all_names, 3),
-            ("the obvious walk", obvious_walk, 1),
-        ):
-            compare(
-                f"catch-up : {what}",
-                lambda: engine.catch_up(catalog), lambda other=other: other(project.root),  # type: ignore[misc]
-                rounds=rounds,
-            )  # fmt: skip
+    compare_catching_up(engine, project.root, listings=3, walks=1)
 
 
 def main() -> None:

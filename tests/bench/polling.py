@@ -17,12 +17,6 @@ from pathlib import Path
 from watchdog.utils.dirsnapshot import DirectorySnapshot, DirectorySnapshotDiff
 
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
-from sdgen_thumbnail_plugin.engine.catalog import Catalog
-from sdgen_thumbnail_plugin.engine.catchup import CatchUp
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
-from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -31,26 +25,21 @@ from bench.watching import SIZE, as_png, wait_for_thumbnail, write
 from measuring import compare, say
 from trees import make_tree
 from waiting import wait_for
-from watching import Project, watcher_process
+from watching import Project, make_engine, watcher_process
 
 INTERVAL_S = 0.5
 ROUNDS = 6
 
 
-def passes(root: Path) -> None:
-    source = LocalImageStorage(root / "results")
-    target = LocalImageStorage(root / "thumbnails", ".webp")
-    with Catalog(root / "catalog.sqlite3") as catalog:
-        keeper = Keeper(source, target, catalog, recipe=Recipe(), max_pixels=10**8)
-        workers = Workers(keeper, count=1, budget_pixels=10**7)
-        CatchUp(keeper, workers, LocalSessionStorage(source)).audit()
-        workers.close()
-        poll = DirectoryPoll(keeper, LocalSessionStorage(source))
-        before = DirectorySnapshot(str(root / "results"))
+def passes(project: Project) -> None:
+    with make_engine(project) as engine:
+        engine.catch_up()
+        poll = DirectoryPoll(engine.keeper, engine.sessions)
+        before = DirectorySnapshot(str(project.results))
 
         def theirs() -> None:
             # What its emitter does in each pass.
-            DirectorySnapshotDiff(before, DirectorySnapshot(str(root / "results")))
+            DirectorySnapshotDiff(before, DirectorySnapshot(str(project.results)))
 
         title = "one pass of ours : one of watchdog's PollingObserver (processor time)"
         compare(title, lambda: poll.look(share=1.0), theirs, clock=time.process_time)
@@ -92,11 +81,11 @@ def seen(project: Project) -> None:
 def main() -> None:
     sessions, images = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (1090, 63)
     with tempfile.TemporaryDirectory() as name:
-        root = Path(os.path.realpath(name))
-        make_tree(root, sessions, images)
+        project = Project(Path(os.path.realpath(name)))
+        make_tree(project.root, sessions, images)
         say(f"{sessions:,} sessions, {sessions * images:,} images, nothing happens:")
-        passes(root)
-        seen(Project(root))
+        passes(project)
+        seen(project)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,21 @@ class Engine:
         return Catalog(self._file)
 
 
+def compare_catching_up(engine: Engine, root: Path, *, listings: int = 5, walks: int = 5) -> None:
+    """Prints a row for each of three ways to look at the tree, of which the last two may take long."""
+    with engine.open() as catalog:
+        for what, other, rounds in (
+            ("stat of every directory", stat_directories, 5),
+            ("listing all names", list_all_names, listings),
+            ("the obvious walk", obvious_walk, walks),
+        ):
+            compare(
+                f"catch-up : {what}",
+                lambda: engine.catch_up(catalog), lambda other=other: other(root),  # type: ignore[misc]
+                rounds=rounds,
+            )  # fmt: skip
+
+
 def main() -> None:
     sessions, images = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (1090, 63)
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
@@ -93,13 +108,7 @@ def main() -> None:
         engine = Engine(root, root / "catalog.sqlite3")
         engine.start()
         say(f"{sessions:,} sessions, {sessions * images:,} images, everything complete:")
-        with engine.open() as catalog:
-            for what, other in (
-                ("stat of every directory", stat_directories),
-                ("listing all names", list_all_names),
-                ("the obvious walk", obvious_walk),
-            ):
-                compare(f"catch-up : {what}", lambda: engine.catch_up(catalog), lambda other=other: other(root))  # type: ignore[misc]
+        compare_catching_up(engine, root)
         compare(
             "catch-up and opening the catalog : stat of every directory", engine.start, lambda: stat_directories(root)
         )
