@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 from watchdog import events
 
-from sdgen_thumbnail_plugin.daemon.observers import Choice, NativeObserver, Relay, choose_observer, is_wsl
+from sdgen_thumbnail_plugin.daemon.observers import (
+    Choice,
+    NativeObserver,
+    OverflowCounter,
+    Relay,
+    choose_observer,
+    is_wsl,
+    unread_bytes,
+)
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, SessionPollingObserver
 from sdgen_thumbnail_plugin.daemon.status import Problem
 from sdgen_thumbnail_plugin.settings import Settings
@@ -66,6 +74,7 @@ class Lookout:
         self._rearm_pause_s = 1.0
         self._known = 0
         self._deaf_check_at_s = 0.0
+        self._overflows = OverflowCounter()
         self._overflows_seen = 0
         self._overflows_at_s: deque[float] = deque(maxlen=_OVERFLOWS)
 
@@ -87,6 +96,7 @@ class Lookout:
         Args:
             there: whether the root is. Where not, nothing is watched until ``rearm``.
         """
+        self._overflows.attach()
         self._choice = self._wanted = choose_observer(self._settings.source_dir, self._settings.observer)
         self._retry_at_s = None
         self.problems.pop("observer", None)
@@ -124,7 +134,6 @@ class Lookout:
 
     def _use(self, native: NativeObserver) -> None:
         self._native = native
-        self._overflows_seen = 0
         self._overflows_at_s.clear()
 
     def _poll_instead(self, refusal: _Refusal) -> None:
@@ -152,7 +161,7 @@ class Lookout:
             cost_s = time.thread_time() - started_s
             self._retry_at_s = time.monotonic() + max(self._retry_pause_s, cost_s / _DEAF_CHECK_SHARE)
             return False
-        self.stop()
+        self._end()
         self._use(found)
         self._choice = self._wanted
         self._retry_at_s = None
@@ -172,6 +181,10 @@ class Lookout:
         self._polling = polling
 
     def stop(self) -> None:
+        self._end()
+        self._overflows.detach()
+
+    def _end(self) -> None:
         native, self._native = self._native, None
         if native is not None:
             native.stop()
@@ -197,7 +210,7 @@ class Lookout:
         self._rearm_at_s = now_s + self._rearm_pause_s
         self._rearm_pause_s = min(self._rearm_pause_s * 2, _LONGEST_REARM_PAUSE_S)
         log.warning("✗ %s: watching anew", reason)
-        self.stop()
+        self._end()
         self.start(there=there)
         return True
 
@@ -216,11 +229,10 @@ class Lookout:
 
     def lost_events(self) -> bool:
         """Whether the kernel's queue overflowed since the last call (as far as watchdog tells: from 7.1 on)."""
-        native = self._native
-        if native is None or native.overflows == self._overflows_seen:
+        if self._overflows.count == self._overflows_seen:
             return False
         first = not self._overflows_seen
-        self._overflows_seen = native.overflows
+        self._overflows_seen = self._overflows.count
         self._overflows_at_s.append(time.monotonic())
         if first or "overflow" not in self.problems:
             log.warning("✗ More happened at once than the system tells: events were lost. %s", _QUEUE_REMEDY)
@@ -232,12 +244,14 @@ class Lookout:
         self._deaf_check_at_s = 0.0
 
     def deaf_directories(self, known: Sequence[str]) -> list[str]:
-        """Those of the known directories whose changes nobody told, told from now on: whoever asks looks into them.
+        """Those of the known directories whose changes nobody told, told from now on: whoever asks looks into them, and
+        at everything once more, because what the observer before had not told yet is lost.
 
-        Checked whenever the number of directories changes, and now and then.
+        Checked whenever the number of directories changes, and now and then; but not while the system has something to
+        tell that is not read yet: it may be of those very directories.
         """
         now_s = time.monotonic()
-        if self._native is None or (len(known) == self._known and now_s < self._deaf_check_at_s):
+        if self._native is None or (len(known) == self._known and now_s < self._deaf_check_at_s) or unread_bytes():
             return []
         started_s = time.thread_time()
         deaf = self._native.deaf_directories(known)

@@ -10,8 +10,9 @@ import functools
 import inspect
 import logging
 import os
+import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -27,6 +28,7 @@ __all__ = [
     "Choice",
     "Mount",
     "NativeObserver",
+    "OverflowCounter",
     "Relay",
     "choose_observer",
     "get_observer_class",
@@ -34,6 +36,7 @@ __all__ = [
     "is_wsl",
     "mount_of",
     "polls",
+    "unread_bytes",
 ]
 
 _REMOTE_TYPES = (
@@ -127,7 +130,6 @@ class NativeObserver:
         self._handler = handler
         self._observer: BaseObserver | None = None
         self._heard_root = threading.Event()
-        self._overflows = _OverflowCounter()
 
     def start(self) -> None:
         """Begins to watch. Raises ``OSError``: no watches (28) or no instances (24) left, or no such folder."""
@@ -143,7 +145,6 @@ class NativeObserver:
                 observer.stop()
             raise
         self._observer = observer
-        self._overflows.attach()
 
     def _hear(self, event: events.FileSystemEvent) -> None:
         if event.is_directory and os.fsdecode(event.src_path) == str(self._root):
@@ -152,7 +153,6 @@ class NativeObserver:
 
     def stop(self, timeout_s: float = 2.0) -> None:
         observer, self._observer = self._observer, None
-        self._overflows.detach()
         if observer is not None:
             with contextlib.suppress(KeyError, OSError, RuntimeError):  # watchdog's own bookkeeping of watches may fail
                 observer.stop()
@@ -173,11 +173,6 @@ class NativeObserver:
         except OSError:
             return True
         return self._heard_root.wait(timeout_s)
-
-    @property
-    def overflows(self) -> int:
-        """How often the kernel's queue overflowed, as far as watchdog tells (from 7.1 on)."""
-        return self._overflows.count
 
     def deaf_directories(self, directories: Iterable[str]) -> list[str]:
         """Those of the directories that the kernel has no watch for, by its own table, though they can be read (others
@@ -208,9 +203,13 @@ class NativeObserver:
         return deaf
 
 
-class _OverflowCounter(logging.Handler):
-    """Counts the warnings in which watchdog says that events were lost: it has no other way to tell. Two lines say each
-    overflow, and the one from ``inotify_c`` is the one for all of them."""
+class OverflowCounter(logging.Handler):
+    """Counts how often the kernel's queue overflowed, as far as watchdog tells (from 7.1 on): by its warnings, since it
+    has no other way to tell. Two lines say each overflow, and the one from ``inotify_c`` is the one for all of them.
+
+    From 7.1 on all observers of a process share one queue, so it counts for as long as anybody watches, and not for one
+    observer: an overflow that is read while one takes another's place would be nobody's.
+    """
 
     _LOGGER = "watchdog.observers.inotify_c"
 
@@ -243,16 +242,37 @@ class Relay(events.FileSystemEventHandler):
         self._hear(event)
 
 
-def _watched_inodes() -> set[int]:
-    """The inodes all inotify instances of this process watch (proc(5), ``fdinfo``)."""
-    found: set[int] = set()
+def _inotify_descriptors() -> Iterator[int]:
+    """This process's own, from the system's table: watchdog keeps them to itself."""
     with contextlib.suppress(OSError):
         for descriptor in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
                 if "inotify" in str(descriptor.readlink()):
-                    lines = Path("/proc/self/fdinfo", descriptor.name).read_text("ascii").splitlines()
-                    watches = (line.split() for line in lines if line.startswith("inotify "))
-                    found.update(int(field[4:], 16) for watch in watches for field in watch if field.startswith("ino:"))
+                    yield int(descriptor.name)
+
+
+def _watched_inodes() -> set[int]:
+    """The inodes all inotify instances of this process watch (proc(5), ``fdinfo``)."""
+    found: set[int] = set()
+    for descriptor in _inotify_descriptors():
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii").splitlines()
+            watches = (line.split() for line in lines if line.startswith("inotify "))
+            found.update(int(field[4:], 16) for watch in watches for field in watch if field.startswith("ino:"))
+    return found
+
+
+def unread_bytes() -> int:
+    """How much the kernel has to tell this process that nobody read yet (inotify(7), ``FIONREAD``); 0 where there is no
+    inotify."""
+    found = 0
+    for descriptor in _inotify_descriptors():
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl  # there is none on Windows
+            import termios
+
+            answer = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * struct.calcsize("i"))
+            found += struct.unpack("i", answer)[0]
     return found
 
 

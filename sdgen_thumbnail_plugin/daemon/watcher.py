@@ -152,11 +152,13 @@ class Watcher:
         self._root_identity = self._source.root_identity()
         self._lookout.start(there=self._root_identity is not None)
 
-    def _watch_anew(self, reason: str, *, at_once: bool = False) -> None:
-        """A new observer, and a look at everything."""
+    def _watch_anew(self, reason: str, *, at_once: bool = False) -> bool:
+        """A new observer, and catching up with what nobody told; False where the last one is too new."""
         self._root_identity = self._source.root_identity()
-        if self._lookout.rearm(reason, there=self._root_identity is not None, at_once=at_once):
+        done = self._lookout.rearm(reason, there=self._root_identity is not None, at_once=at_once)
+        if done:
             self._catch_up()
+        return done
 
     def _check_root(self) -> bool:
         """Whether the root is there; a missing or replaced one is dealt with."""
@@ -188,11 +190,14 @@ class Watcher:
 
     def _check_observer(self) -> None:
         trouble = self._lookout.trouble()
-        if trouble is not None:
-            self._watch_anew(trouble)
+        if trouble is not None and self._watch_anew(trouble):
+            self._look_soon()
         if self._lookout.try_notifications_again(self._catalog.directories):
             self._look_everywhere_at_s = 0.0
-        for directory in self._lookout.deaf_directories(self._catalog.directories()):
+        deaf = self._lookout.deaf_directories(self._catalog.directories())
+        if deaf:
+            self._look_soon()
+        for directory in deaf:
             self._ask(directory, Priority.URGENT)  # what happened in them meanwhile
 
     # -- catching up
@@ -349,10 +354,10 @@ class Watcher:
         started_s = time.thread_time()
         now_s = time.monotonic()
         everywhere = now_s >= self._look_everywhere_at_s
-        if self._check_root():
+        there = self._check_root()
+        if there:
             if self._lookout.hears:
                 self._look(everywhere)
-            self._check_observer()
             if everywhere and not self._is_catching_up():
                 self._look_further()
         for key in self._catalog.reload_if_changed():
@@ -369,6 +374,8 @@ class Watcher:
             waiting = self._look_again and not self._is_catching_up()
             pause_s = self._settings.tick_interval_s if waiting else self._look_interval_s
             self._look_everywhere_at_s = now_s + pause_s
+        if there:
+            self._check_observer()  # last: it may want another look soon
         self._tick_at_s = time.monotonic() + self._settings.tick_interval_s
 
     def _look(self, everywhere: bool) -> None:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -31,6 +32,7 @@ from drawing import as_png
 from sdgen_thumbnail_plugin.daemon import lookout
 from sdgen_thumbnail_plugin.daemon.observers import NativeObserver, inotify_limits
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
+from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
 from waiting import wait_for
 from watching import Project, png, run_ours, status, watcher_process, watching
 
@@ -39,6 +41,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExc
 
 SOON_S = 20.0
 """The promise is a second on an idle machine; one with other tests on it is not idle."""
+
+STARVED_S = 60.0
+"""The same for a watcher that gets a thirtieth of a processor."""
 
 OLD = "20251110_151059-old"
 TELLING = (7, 1)
@@ -127,6 +132,49 @@ def test_an_overflow_of_the_kernels_queue_is_told_and_made_up_for(project: Proje
         wait_until_well(project)
         assert status(project)["health"] == "well"
         project.image("20251116_000000-unheard/below/later.png")
+        wait_until_well(project)
+
+
+@contextlib.contextmanager
+def starved(process: psutil.Process, *, runs_s: float = 0.01, waits_s: float = 0.25) -> Iterator[None]:
+    """The process gets a small part of one processor, as beside others that want all of them."""
+    ended = threading.Event()
+
+    def hold() -> None:
+        while not ended.wait(runs_s):
+            process.send_signal(signal.SIGSTOP)
+            ended.wait(waits_s)
+            process.send_signal(signal.SIGCONT)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        holding.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_an_overflow_that_is_read_after_a_new_session_was_found_is_told_and_made_up_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ticks find the new session before the watcher has read all that is queued. It looks as if nobody watched it, but
+    # the notification that leads to its watch may be among what is queued, and so may be that events were lost.
+    monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}TICK_INTERVAL_S", "0.1")
+    with watcher_process(project, "--observer", "native") as process:
+        wait_until_well(project)
+        process.send_signal(signal.SIGSTOP)
+        (project.results / OLD / "first.png").write_bytes(png((64, 48)))
+        noise = project.results / OLD / "noise.txt"
+        for _ in range(inotify_limits()["max_queued_events"] // 2 + 1):
+            noise.touch()
+            noise.unlink()
+        project.image("20251116_000000-unheard/a.png")
+        with starved(process):
+            if tuple(map(int, version("watchdog").split(".")[:2])) >= TELLING:
+                wait_for(lambda: "events were lost. raise the limit" in project.log(), STARVED_S)
+            wait_for(project.is_exact, STARVED_S)
         wait_until_well(project)
 
 
