@@ -11,10 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
 from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
+
+# How long one example takes says something about the machine and what else runs on it, nothing about the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 _OURS = (".sdgen", "results", "thumbnails")
 """What the package makes where it is told nothing else."""

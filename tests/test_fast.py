@@ -141,7 +141,7 @@ def test_a_broken_file_ends_as_by_pillow(what: str) -> None:
 
 @by_each_decoder
 @given(st.sampled_from(["RGB", "RGBA"]), st.booleans(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_flipped_bits_end_as_by_pillow(mode: str, sums_mended: bool, data: st.DataObject) -> None:
     png = bytearray(as_png(photo(24, 20).convert(mode)))
     for _ in range(data.draw(st.integers(1, 3))):

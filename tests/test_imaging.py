@@ -125,7 +125,7 @@ def test_every_size_gives_exactly_the_height_asked_for(size: tuple[int, int]) ->
 @given(st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1), st.integers(1, 4000))
 @example(20_000, 1, 240)
 @example(1, 20_000, 240)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_widths_follow_the_formula(width: int, height: int, wanted: int) -> None:
     got_width, got_height = thumbnail_size(width, height, wanted)
     assert got_height == wanted
@@ -556,7 +556,7 @@ def test_damage_is_named(damage: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_flipped_bits_end_in_a_thumbnail_or_an_error_of_ours(data: st.DataObject) -> None:
     png = bytearray(VICTIMS[data.draw(st.sampled_from(sorted(VICTIMS)))])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -565,7 +565,7 @@ def test_flipped_bits_end_in_a_thumbnail_or_an_error_of_ours(data: st.DataObject
 
 
 @given(st.sampled_from(["rgb", "palette", "wide grey", "dressed"]), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_flipped_bits_under_a_right_checksum_too(victim: str, data: st.DataObject) -> None:
     chunks = chunks_of(VICTIMS[victim])
     index = data.draw(st.integers(0, len(chunks) - 1))
@@ -578,7 +578,7 @@ def test_flipped_bits_under_a_right_checksum_too(victim: str, data: st.DataObjec
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_garbage_is_refused_with_an_error_of_ours(garbage: bytes) -> None:
     for data in (garbage, SIGNATURE + garbage, plain()[:33] + garbage, plain()[:41] + garbage):
         check_shown_or_refused(data)

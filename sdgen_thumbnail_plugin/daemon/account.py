@@ -6,8 +6,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from sdgen_thumbnail_plugin.daemon.logs import log_trouble
 from sdgen_thumbnail_plugin.daemon.observers import Choice
@@ -16,6 +16,7 @@ from sdgen_thumbnail_plugin.daemon.status import Problem, WatcherState, write_st
 from sdgen_thumbnail_plugin.engine.catchup import Progress
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.home import Home
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind
 from sdgen_thumbnail_plugin.printing import printable
@@ -26,6 +27,35 @@ log = logging.getLogger(__name__)
 
 _RATE_S = 10.0
 _LIVE_LIMIT = 100_000  # names kept for log lines; in a larger burst some go unmentioned
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the catalog's records come to.
+
+    Attributes:
+        complete, incomplete: sessions.
+        images, thumbnails: in all directories, as they were last counted.
+    """
+
+    complete: int
+    incomplete: int
+    images: int
+    thumbnails: int
+
+
+def count(records: Mapping[str, DirectoryRecord]) -> Totals:
+    """Adds up all directories' records. A session is complete if all its directories are."""
+    sessions: dict[str, bool] = {}
+    images = thumbnails = 0
+    for directory, record in records.items():
+        images += record.images
+        thumbnails += record.thumbnails
+        if directory:
+            name = directory.partition("/")[0]
+            sessions[name] = sessions.get(name, True) and record.complete
+    complete = sum(sessions.values())
+    return Totals(complete, len(sessions) - complete, images, thumbnails)
 
 
 class Account:
@@ -46,6 +76,7 @@ class Account:
         self._created_at_s: deque[float] = deque(maxlen=10_000)
         self._last_image: dict[str, object] | None = None
         self._live: set[str] = set()
+        self._counted: tuple[int, Totals] | None = None
 
     def note_live(self, key: str) -> None:
         """An image appeared or changed just now: what becomes of it is worth a line in the log."""
@@ -81,6 +112,15 @@ class Account:
             self._created_at_s.popleft()
         return len(self._created_at_s) / max(1.0, now_s - since_s)
 
+    def _totals(self) -> Totals:
+        """Counted anew only after a change: over ten thousand sessions it takes longer than all else an idle watcher
+        does."""
+        catalog = self._keeper.catalog
+        revision = catalog.revision
+        if self._counted is None or self._counted[0] != revision:
+            self._counted = revision, count(catalog.records())
+        return self._counted[1]
+
     def write(
         self,
         *,
@@ -102,16 +142,7 @@ class Account:
         workers = self.workers
         if workers is None:
             return
-        sessions: dict[str, bool] = {}
-        images = thumbnails = 0
-        catalog = self._keeper.catalog
-        for directory, record in catalog.records().items():
-            images += record.images
-            thumbnails += record.thumbnails
-            if directory:
-                name = directory.partition("/")[0]
-                sessions[name] = sessions.get(name, True) and record.complete
-        complete = sum(sessions.values())
+        totals = self._totals()
         all_problems = [*problems, *(Problem(one.message, one.remedy, one.since_s) for one in workers.troubles())]
         trouble = log_trouble()
         if trouble is not None:
@@ -135,10 +166,10 @@ class Account:
             making=[printable(key) for key in workers.running()],
             images_per_s=self._rate(),
             counts={kind.value: count for kind, count in workers.counts.items()},
-            sessions={"complete": complete, "incomplete": len(sessions) - complete},
-            images=images,
-            thumbnails=thumbnails,
-            failures=len(catalog.failures()),
+            sessions={"complete": totals.complete, "incomplete": totals.incomplete},
+            images=totals.images,
+            thumbnails=totals.thumbnails,
+            failures=len(self._keeper.catalog.failures()),
             orphans_held_back=held_back,
             last_image=self._last_image,
             problems=[asdict(problem) for problem in all_problems],

@@ -73,6 +73,7 @@ class Catalog:
         self.path = path
         self.set_aside: Path | None = None
         self._lock = threading.RLock()
+        self._revision = 0
         self._dirty_directories: set[str] = set()
         self._dirty_failures: set[str] = set()
         self._dirty_stamps: dict[str, bytes] = {}
@@ -176,8 +177,14 @@ class Catalog:
         with self._lock:
             return dict(self._directories)
 
+    @property
+    def revision(self) -> int:
+        """Another number after every change of a record: what was counted under the same one still holds."""
+        return self._revision
+
     def put(self, directory: str, record: DirectoryRecord) -> None:
         with self._lock:
+            self._revision += 1
             self._directories[directory] = record
             self._dirty_directories.add(directory)
 
@@ -192,6 +199,7 @@ class Catalog:
     def forget(self, directory: str) -> None:
         with self._lock:
             if self._directories.pop(directory, None) is not None:
+                self._revision += 1
                 self._dirty_directories.add(directory)
                 self._dirty_stamps.pop(directory, None)
             for key in self.failures_of(directory):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sdgen_thumbnail_plugin.sdgen import plugin
@@ -92,7 +92,6 @@ def _files(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["\n", "\r\n"])).join(lines)
 
 
-@settings(deadline=None)
 @given(_files())
 @example("[sdgen]\na = b:c [d]\n[sdgen.more]\na = other\n")
 def test_a_file_is_read_as_configparser_reads_it(text: str) -> None:
