@@ -172,9 +172,17 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if last:
         ago = _duration(max(0.0, time.time() - last["at_s"]))
-        rows.append(("last image", f"{last['key']} {ago} ago, {last['latency_s'] * 1000:.0f} ms after it was seen"))
+        seen_s = last["latency_s"]
+        pace = (
+            f"made in {last['build_s'] * 1000:.0f} ms"
+            if seen_s is None
+            else f"{seen_s * 1000:.0f} ms after it was seen"
+        )
+        rows.append(("last image", f"{last['key']} {ago} ago, {pace}"))
     if "memory_bytes" in report:
-        rows.append(("costs", f"{report['cpu_percent']:.1f} % of a core, {report['memory_bytes'] / 2**20:.0f} MiB"))
+        rows.append(
+            ("costs", f"{report['cpu_percent']:.1f} % of a core on average, {report['memory_bytes'] / 2**20:.0f} MiB")
+        )
     return rows
 
 

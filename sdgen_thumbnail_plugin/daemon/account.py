@@ -94,7 +94,7 @@ class Account:
                 "key": name,
                 "at_s": time.time(),
                 "build_s": round(outcome.build_s, 4),
-                "latency_s": round(waited_s, 4),
+                "latency_s": round(waited_s, 4) if live else None,  # else it waited for its turn, not to be seen
             }
             if live:
                 log.info("🆕 New image detected: %s", name)

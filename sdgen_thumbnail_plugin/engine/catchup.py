@@ -220,10 +220,9 @@ class CatchUp:
             images += len(survey.view.sources)
             thumbnails += survey.thumbnails
             lacking += survey.lacking
+            self._keeper.settle(survey)
             if survey.lacking:
                 directories.append(directory)
-            else:
-                self._keeper.settle(survey)
         return _Incomplete(session, directories, images, thumbnails, lacking) if lacking else None
 
     # -- the exact half

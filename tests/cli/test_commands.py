@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 
 from sdgen_thumbnail_plugin.cli.app import app
 from sdgen_thumbnail_plugin.cli.status import phase_text
-from watching import Project
+from waiting import wait_for
+from watching import Project, run_ours, watcher_process
 
 runner = CliRunner()
 
@@ -188,6 +190,20 @@ def test_status_without_a_watcher(project: Project) -> None:
 )
 def test_status_tells_how_far_the_watcher_has_come(progress: dict[str, object], rate: float, text: str) -> None:
     assert phase_text({"phase": "smart catch-up", "progress": progress, "images_per_s": rate}) == text
+
+
+def test_status_tells_how_soon_a_new_image_was_shown_and_how_long_one_took_that_was_there(project: Project) -> None:
+    def last_image() -> str:
+        output = " ".join(run_ours(project, "status").split())
+        return output.partition("last image ")[2].partition(" costs")[0]
+
+    with watcher_process(project):
+        wait_for(project.is_exact)
+        wait_for(lambda: last_image())
+        assert re.fullmatch(r"20251110_151059-a/1\.png \d+ s ago, made in \d+ ms", last_image())
+        project.image("20251111_151059-b/3.png")
+        wait_for(lambda: "b/3.png" in last_image())
+        assert re.fullmatch(r"20251111_151059-b/3\.png \d+ s ago, \d+ ms after it was seen", last_image())
 
 
 def test_a_bug_of_ours_is_one_line_unless_the_traceback_is_asked_for(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Summary
+from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Progress, Summary
 from watching import Engine, Project, make_engine, png
 
 
@@ -73,6 +73,20 @@ def test_after_a_crash_three_sessions_are_processed_and_the_complete_one_stops(
     assert (summary.sessions, summary.created) == (3, 100 + 20 + 30)
     assert "✓ Found complete session: 20251111_000000-d, stopping catch-up" in log.text
     assert not project.thumbnail("20251110_000000-e/000.png").exists()
+
+
+def test_what_there_is_to_do_is_counted_in_the_catalog_as_soon_as_it_is_told(project: Project) -> None:
+    for number in range(5):
+        fill(project, f"2025111{number}_000000-new", 8, 0)
+    told: list[tuple[int | None, int]] = []
+
+    def note(progress: Progress) -> None:
+        told.append((progress.total, sum(record.images for record in engine.keeper.catalog.records().values())))
+
+    with make_engine(project) as engine:
+        CatchUp(engine.keeper, engine.workers, engine.sessions, on_progress=note).smart()
+    assert [counted for total, counted in told if total == 40][:1] == [40]
+    assert all(counted >= (total or 0) for total, counted in told)
 
 
 def test_where_everything_is_complete_nothing_is_processed(project: Project, log: pytest.LogCaptureFixture) -> None:
