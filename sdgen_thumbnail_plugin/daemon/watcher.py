@@ -29,8 +29,9 @@ from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
 from sdgen_thumbnail_plugin.engine.scan import parent_of
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError, ThumbnailError
+from sdgen_thumbnail_plugin.heap import Reserve
 from sdgen_thumbnail_plugin.home import Home
-from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, Priority
+from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, OutcomeKind, Priority
 from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.settings import Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage, is_image_name
@@ -101,6 +102,7 @@ class Watcher:
             on_outcome=self._account.note,
         )
         self._account.workers = self._workers
+        self._reserve = Reserve()
 
     def stop(self) -> None:
         """Asks the loop to end; safe in a signal handler."""
@@ -376,6 +378,8 @@ class Watcher:
             self._look_everywhere_at_s = now_s + pause_s
         if there:
             self._check_observer()  # last: it may want another look soon
+        counts = self._workers.counts
+        self._reserve.note(counts[OutcomeKind.CREATED] + counts[OutcomeKind.FAILED], now_s)
         self._tick_at_s = time.monotonic() + self._settings.tick_interval_s
 
     def _look(self, everywhere: bool) -> None:

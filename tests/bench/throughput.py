@@ -1,22 +1,29 @@
-"""Thumbnails per second, against the obvious program in Pillow and against sharp; and how near they come to the truth.
+"""Thumbnails per second, against what else makes them; and how near they come to the truth.
 
-Drawn pictures with the grain of photographs, at 512 x 768, 1024 x 1024 and 832 x 1216 pixels; quality 85, method 6,
-240 px high. Ours is the whole of ``catchup``: comparing, reading, writing, stamping. It is run with the extra [fast],
-where that is installed, and without.
+Photographs (those that scikit-image brings, cut to 512 x 768, 1024 x 1024 and 832 x 1216 pixels; where it is not
+installed, drawn pictures with their grain); quality 85, method 6, 240 px high. Ours is the whole of ``catchup``:
+comparing, reading, writing, stamping. It is run with the extra [fast], where that is installed, and without.
 
-sharp is used where node finds it: ``npm install sharp`` in a folder, and ``NODE_PATH=FOLDER/node_modules``.
+sharp is used where node finds it: ``npm install sharp`` in a folder, and ``NODE_PATH=FOLDER/node_modules``. Like ours
+it is warm when it is measured.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
 import io
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat, PngImagePlugin
@@ -37,12 +44,20 @@ from measuring import compare, say
 SIZES = ((512, 768), (1024, 1024), (832, 1216))
 PICTURES = 24  # of each size
 HEIGHT_PX = 240
+LANCZOS = Image.Resampling.LANCZOS
+CONCURRENCIES = ((1, 2), (1, 4), (1, 8), (2, 2), (2, 4), (2, 8))  # threads for each image, and images at once
 
+PHOTOGRAPHS = (
+    "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png",
+    "motorcycle_right.png", "retina.jpg", "rocket.jpg",
+)  # fmt: skip
+
+# Makes all thumbnails whenever it is told to, in a line: threads for each image, and images at once.
 SHARP = """
-const sharp = require('sharp'), fs = require('fs');
-(async () => {
-  const [source, target, threads, count] = process.argv.slice(1), names = fs.readdirSync(source);
-  sharp.concurrency(Number(threads));
+const sharp = require('sharp'), fs = require('fs'), [source, target] = process.argv.slice(1);
+require('readline').createInterface({input: process.stdin}).on('line', async (line) => {
+  const [threads, count] = line.split(' ').map(Number), names = fs.readdirSync(source);
+  sharp.concurrency(threads);
   let next = 0;
   const work = async () => {
     while (next < names.length) {
@@ -51,8 +66,9 @@ const sharp = require('sharp'), fs = require('fs');
         .toFile(`${target}/${name.replace('.png', '.webp')}`);
     }
   };
-  await Promise.all(Array.from({length: Number(count)}, work));
-})();
+  await Promise.all(Array.from({length: count}, work));
+  console.log('made');
+});
 """
 
 
@@ -69,11 +85,41 @@ def draw(size: tuple[int, int], seed: int) -> Image.Image:
     return Image.merge("RGB", channels)
 
 
+def photographs() -> list[Image.Image]:
+    """Those that scikit-image brings; none where it is not installed."""
+    found = importlib.util.find_spec("skimage")
+    if found is None or found.origin is None:
+        return []
+    folder = Path(found.origin).parent / "data"
+    return [Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS if (folder / name).is_file()]
+
+
+def cut(photograph: Image.Image, size: tuple[int, int], where: random.Random) -> Image.Image:
+    """A piece of it that has this size, enlarged where it is too small."""
+    scale = max(1.0, size[0] / photograph.width, size[1] / photograph.height)
+    large = photograph.resize((math.ceil(photograph.width * scale), math.ceil(photograph.height * scale)), LANCZOS)
+    left, top = where.randint(0, large.width - size[0]), where.randint(0, large.height - size[1])
+    return large.crop((left, top, left + size[0], top + size[1]))
+
+
+def make_pictures(folder: Path) -> str:
+    """Fills the folder; returns what the pictures are."""
+    found, where = photographs(), random.Random(0)
+    for size in SIZES:
+        for number in range(PICTURES):
+            picture = cut(found[number % len(found)], size, where) if found else draw(size, number)
+            picture.info.clear()  # a colour profile would be applied by ours, and by nobody else
+            picture.save(folder / f"{number:02}_{size[0]}.png")
+    if found:
+        return "photographs"
+    return "drawn pictures (for photographs: pip install scikit-image)"
+
+
 def naive(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir()):
         with Image.open(path) as image:
             size = (max(1, round(HEIGHT_PX * image.width / image.height)), HEIGHT_PX)
-            small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            small = image.convert("RGB").resize(size, LANCZOS)
             small.save(target / f"{path.stem}.webp", "WEBP", quality=85, method=6)
 
 
@@ -100,18 +146,52 @@ def switch(on: bool) -> None:
     fast._decoder.cache_clear()
 
 
-def sharp_command(folder: Path, target: Path, threads: int, at_once: int) -> list[str]:
-    return ["node", "-e", SHARP, str(folder), str(target), str(threads), str(at_once)]
+@contextlib.contextmanager
+def without_resizer() -> Iterator[None]:
+    """As where there is no wheel of it."""
+    sys.modules["cykooz_resizer"] = None  # type: ignore[assignment]
+    fast._resizer.cache_clear()
+    try:
+        yield
+    finally:
+        sys.modules.pop("cykooz_resizer", None)
+        fast._resizer.cache_clear()
 
 
-def sharp_at_its_best(folder: Path, target: Path) -> tuple[int, int]:
-    """The number of threads for each image, and of images at once, with which sharp is fastest here."""
-    found = []
-    for threads, at_once in ((1, 2), (1, 4), (1, 8), (2, 2), (2, 4), (2, 8)) * 2:
-        started_s = time.perf_counter()
-        subprocess.run(sharp_command(folder, target, threads, at_once), check=True)
-        found.append((time.perf_counter() - started_s, threads, at_once))
-    return min(found)[1:]
+class Sharp:
+    """A node with sharp that waits for work.
+
+    Args:
+        source: the folder of PNGs.
+        target: where the thumbnails go.
+    """
+
+    def __init__(self, source: Path, target: Path) -> None:
+        command = ["node", "-e", SHARP, str(source), str(target)]
+        # libuv's pool is what sharp's images run in: it has four threads, unless one says so.
+        environment = {**os.environ, "UV_THREADPOOL_SIZE": str(max(4, *(at_once for _, at_once in CONCURRENCIES)))}
+        self._node = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def make(self, threads: int, at_once: int) -> None:
+        """Makes all thumbnails."""
+        assert self._node.stdin is not None
+        assert self._node.stdout is not None
+        print(threads, at_once, file=self._node.stdin, flush=True)
+        assert self._node.stdout.readline() == "made\n"
+
+    def at_its_best(self) -> tuple[int, int]:
+        """The number of threads for each image, and of images at once, with which it is fastest here."""
+        found = []
+        for threads, at_once in (CONCURRENCIES[0], *CONCURRENCIES * 2):
+            started_s = time.perf_counter()
+            self.make(threads, at_once)
+            found.append((time.perf_counter() - started_s, threads, at_once))
+        return min(found)[1:]
+
+    def close(self) -> None:
+        self._node.communicate()
 
 
 def has_sharp() -> bool:
@@ -120,12 +200,45 @@ def has_sharp() -> bool:
     return subprocess.run(["node", "-e", "require('sharp')"], capture_output=True, check=False).returncode == 0
 
 
-def parts_alone(pngs: list[bytes]) -> None:
-    """A whole thumbnail against the sum of its three dear parts, each by the fastest way that is installed."""
+def two_threads(source: Path, target: Path) -> None:
+    """What a careful person writes with Pillow."""
+
+    def make(path: Path) -> None:
+        with Image.open(path) as image:
+            size = (max(1, round(HEIGHT_PX * image.width / image.height)), HEIGHT_PX)
+            small = image.convert("RGB").resize(size, LANCZOS, reducing_gap=2.0)
+            small.save(target / f"{path.stem}.webp", "WEBP", quality=85, method=6)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(make, sorted(source.iterdir())))
+
+
+def other_programs(source: Path, target: Path) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """What else there is: a name, how to get it, and what makes all thumbnails."""
+
+    def run(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run([*command, *map(str, sorted(source.iterdir()))], check=True, capture_output=True)
+
+    yield "Pillow with a reducing gap, two threads", "", lambda: two_threads(source, target)
+    yield (
+        "vipsthumbnail", "apt install libvips-tools",
+        run("vipsthumbnail", "--size", f"x{HEIGHT_PX}", "-o", f"{target}/%s.webp[Q=85,effort=6]"),
+    )  # fmt: skip
+    yield (
+        "mogrify", "apt install imagemagick",
+        run("mogrify", "-path", str(target), "-format", "webp", "-filter", "Lanczos", "-resize", f"x{HEIGHT_PX}",
+            "-quality", "85", "-define", "webp:method=6"),
+    )  # fmt: skip
+
+
+def parts_alone(root: Path, folder: Path, workers: int) -> None:
+    """Whole thumbnails, with all that ``catchup`` does, against the sum of their three dear parts, each by the fastest
+    way that is installed."""
+    pngs = [path.read_bytes() for path in sorted(folder.iterdir())]
     pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
     sizes = [(max(1, round(HEIGHT_PX * image.width / image.height)), HEIGHT_PX) for image in pictures]
     samples = [image.tobytes() for image in pictures]
-    small = [image.resize(size, Image.Resampling.LANCZOS) for image, size in zip(pictures, sizes, strict=True)]
+    small = [image.resize(size, LANCZOS) for image, size in zip(pictures, sizes, strict=True)]
     headers = [read_header(png) for png in pngs]
 
     def parts() -> None:
@@ -134,13 +247,13 @@ def parts_alone(pngs: list[bytes]) -> None:
                 PngImagePlugin.PngImageFile(io.BytesIO(png)).load()
         for image, data, size in zip(pictures, samples, sizes, strict=True):
             if fast.resize(data, image.size, size) is None:
-                image.resize(size, Image.Resampling.LANCZOS)
+                image.resize(size, LANCZOS)
         for image in small:
             image.save(io.BytesIO(), "WEBP", quality=85, method=6)
 
     compare(
-        f"a thumbnail : its decode, resize and encode alone ({', '.join(fast.names()) or 'Pillow'}; processor time)",
-        lambda: [make_thumbnail(png, Recipe()) for png in pngs], parts, clock=time.process_time,
+        f"the whole : decode, resize and encode alone ({', '.join(fast.names()) or 'Pillow'}; processor time)",
+        lambda: ours(root, workers), parts, clock=time.process_time, rounds=3,
     )  # fmt: skip
 
 
@@ -155,7 +268,7 @@ def fidelity(folder: Path, who: str) -> None:
     for path in sorted(folder.iterdir()):
         with Image.open(path) as image:
             size = (max(1, round(HEIGHT_PX * image.width / image.height)), HEIGHT_PX)
-            exact = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            exact = image.convert("RGB").resize(size, LANCZOS)
         with io.BytesIO() as file:
             exact.save(file, "WEBP", quality=85, method=6)
             theirs = file.getvalue()
@@ -171,20 +284,19 @@ def fidelity(folder: Path, who: str) -> None:
 def main() -> None:
     cores = os.cpu_count() or 1
     heap.keep_freed()  # as ``catchup`` and the watcher do
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as ends:
         root = Path(name)
-        folder = root / "results" / "session"
+        folder, other = root / "results" / "session", root / "other"
         folder.mkdir(parents=True)
-        (root / "other").mkdir()
-        for size in SIZES:
-            for number in range(PICTURES):
-                draw(size, number).save(folder / f"{number}_{size[0]}.png")
+        other.mkdir()
+        what = make_pictures(folder)
         pieces = len(SIZES) * PICTURES
-        say(f"{pieces} pictures, {cores} cores; sharp is a program, and takes 0.1 s to begin:")
-        concurrencies = {}
+        say(f"{pieces} {what}, {cores} cores:")
+        sharp, best = None, (0, 0)
         if has_sharp():
-            best = sharp_at_its_best(folder, root / "other")
-            concurrencies = {f"at its best, {best[1]} at a time, {best[0]} threads each": best}
+            sharp = Sharp(folder, other)
+            ends.callback(sharp.close)
+            best = sharp.at_its_best()
         else:
             say("sharp is not installed: npm install sharp, then NODE_PATH=$PWD/node_modules")
         switch(True)
@@ -195,17 +307,22 @@ def main() -> None:
             who = "[fast]" if extra else "default"
             compare(
                 f"{who}, {cores} threads : naive Pillow, one thread",
-                lambda: ours(root, cores), lambda: naive(folder, root / "other"), pieces=pieces, rounds=3,
+                lambda: ours(root, cores), lambda: naive(folder, other), pieces=pieces, rounds=3,
             )  # fmt: skip
-            for how, (threads, at_once) in concurrencies.items():
-                command = sharp_command(folder, root / "other", threads, at_once)
-                compare(
-                    f"{who}, {cores} threads : sharp, {how}",
-                    lambda: ours(root, cores), lambda command=command: subprocess.run(command, check=True),  # type: ignore[misc]
-                    pieces=pieces, rounds=5,
-                )  # fmt: skip
+            if sharp is not None:
+                made = functools.partial(sharp.make, *best)
+                title = f"{who}, {cores} threads : sharp, at its best, {best[1]} at a time, {best[0]} threads each"
+                compare(title, lambda: ours(root, cores), made, pieces=pieces, rounds=7)
             fidelity(folder, who)
-            parts_alone([path.read_bytes() for path in sorted(folder.iterdir())[:PICTURES]])
+            parts_alone(root, folder, cores)
+        switch(False)
+        for title, remedy, make in other_programs(folder, other):
+            if remedy and not shutil.which(title):
+                say(f"{title} is not installed: {remedy}")
+                continue
+            compare(f"default, {cores} threads : {title}", lambda: ours(root, cores), make, pieces=pieces, rounds=2)
+        with without_resizer():
+            fidelity(folder, "Pillow's resize (no cykooz-resizer)")
 
 
 if __name__ == "__main__":
