@@ -22,7 +22,7 @@ from drawing import CHANNELS, SIGNATURE, as_png, chunk, chunks_of, header_chunk,
 from sdgen_thumbnail_plugin import fast, imaging, libpng
 from sdgen_thumbnail_plugin.errors import ImageError
 from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.png import DEPTHS, RGB, RGBA, read_header, read_parts
+from sdgen_thumbnail_plugin.png import DEPTHS, GREY, PALETTE, RGB, RGBA, read_header, read_parts
 
 RECIPE = Recipe(height_px=16, method=0)
 TYPES = [(colour_type, depth) for colour_type, depths in DEPTHS.items() for depth in depths]
@@ -72,17 +72,47 @@ def takes(png: bytes) -> bool:
     return taken
 
 
+def pixel(colour_type: int, depth: int, x: int, y: int) -> list[int]:
+    """The samples at a place of a picture that has every value of them in use."""
+    return [(x * 7 + y * 13 + channel * 31) * 2654435761 % (1 << depth) for channel in range(CHANNELS[colour_type])]
+
+
+def key_of(colour_type: int, depth: int, size: tuple[int, int]) -> list[int]:
+    """The one transparent colour: that of the last pixel, so that it occurs, and is not black only."""
+    return pixel(colour_type, depth, size[0] - 1, size[1] - 1)
+
+
 def sample(colour_type: int, depth: int, size: tuple[int, int], *, tinted: bool, interlaced: bool) -> bytes:
     """A picture with every value of its samples in use, and a tRNS where that may be."""
-    top = (1 << depth) - 1
-    channels = CHANNELS[colour_type]
-    transparency = {0: b"\0\1", 2: b"\0\1\0\2\0\3", 3: b"\0\x80\xff"}.get(colour_type) if tinted else None
+    transparency = None
+    if tinted and colour_type == PALETTE:
+        transparency = b"\0\x80"
+    elif tinted and colour_type in (GREY, RGB):
+        transparency = b"".join(value.to_bytes(2, "big") for value in key_of(colour_type, depth, size))
     return png_of(
-        *size, depth, colour_type,
-        lambda x, y: [(x * 7 + y * 13 + channel * 31) * 2654435761 % (top + 1) for channel in range(channels)],
-        palette=[value * 5 % 256 for value in range(3 << depth)] if colour_type == 3 else (),
+        *size, depth, colour_type, lambda x, y: pixel(colour_type, depth, x, y),
+        palette=[value * 5 % 256 for value in range(3 << depth)] if colour_type == PALETTE else (),
         transparency=transparency, interlaced=interlaced, idat_bytes=50,
     )  # fmt: skip
+
+
+def alphas(colour_type: int, depth: int, size: tuple[int, int]) -> list[int]:
+    """How opaque the tRNS of a sample leaves its pixels, row after row."""
+    pixels = [pixel(colour_type, depth, x, y) for y in range(size[1]) for x in range(size[0])]
+    if colour_type == PALETTE:
+        return [{0: 0, 1: 0x80}.get(index, 255) for (index,) in pixels]
+    unseen = 8 if colour_type == RGB and depth == 16 else 0  # low bits that Pillow does not keep
+    key = [value >> unseen for value in key_of(colour_type, depth, size)]
+    return [0 if [value >> unseen for value in one] == key else 255 for one in pixels]
+
+
+def on_white(samples: bytes, alphas: list[int]) -> bytes:
+    """Samples behind which white shines through as far as they are not opaque."""
+    channels = len(samples) // len(alphas)
+    return bytes(
+        (value * alphas[at // channels] + 255 * (255 - alphas[at // channels]) + 127) // 255
+        for at, value in enumerate(samples)
+    )
 
 
 @by_each_decoder
@@ -97,6 +127,12 @@ def test_every_kind_of_png_shows_the_same_pixels_as_by_pillow(
         if not tinted:  # decode gets no tRNS to see
             assert takes(png) == (depth == 8 and colour_type in (RGB, RGBA) and not interlaced)
         assert picture(png) == by_pillow(picture, png)
+        if tinted and colour_type in (GREY, RGB, PALETTE):
+            opacity = alphas(colour_type, depth, size)
+            assert 0 in opacity
+            assert any(opacity) or len(opacity) == 1
+            mode, opaque = picture(sample(colour_type, depth, size, tinted=False, interlaced=interlaced))
+            assert picture(png) == (mode, on_white(opaque, opacity))
 
 
 @by_each_decoder
