@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ __all__ = [
     "chunks_of",
     "corner_marked",
     "exif_with_orientation",
+    "grainy_photo",
     "grey_profile",
     "header_chunk",
     "iccp_chunk",
@@ -148,6 +150,18 @@ def photo(width_px: int = 320, height_px: int = 256) -> Image.Image:
         angle = step * math.pi / 12
         end = (w / 2 + w / 3 * math.cos(angle), h / 2 - h / 3 * math.sin(angle))
         draw.line(((w / 2, h / 2), end), fill=(255, 255, 255))
+    return image
+
+
+def grainy_photo(width_px: int, height_px: int, seed: int) -> Image.Image:
+    """`photo` with light and shade at four scales, the finest a pixel: what photographs have, and encoders pay for."""
+    noise = random.Random(seed)
+    image = photo(width_px, height_px)
+    for scale in (64, 16, 4, 1):
+        size = width_px // scale, height_px // scale
+        layer = Image.frombytes("L", size, noise.randbytes(size[0] * size[1]))
+        layer = layer.resize(image.size, Image.Resampling.BICUBIC)
+        image = Image.blend(image, layer.convert("RGB"), 0.04 * math.sqrt(scale))
     return image
 
 

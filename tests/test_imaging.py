@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import random
 import struct
 import subprocess
@@ -22,6 +23,7 @@ from drawing import (
     chunks_of,
     corner_marked,
     exif_with_orientation,
+    grainy_photo,
     grey_profile,
     header_chunk,
     iccp_chunk,
@@ -106,6 +108,44 @@ def test_a_thumbnail_is_240_high_lossy_opaque_and_carries_no_metadata() -> None:
 def test_it_looks_like_the_image_resized_by_lanczos() -> None:
     image = photo(800, 600)
     assert difference(small(as_png(image), Recipe(method=0)), image.resize((320, 240), Image.Resampling.LANCZOS)) < 6
+
+
+def psnr_db(one: Image.Image, other: Image.Image) -> float:
+    """Peak signal to noise ratio: the larger, the nearer they are."""
+    squares = ImageStat.Stat(ImageChops.difference(one, other)).sum2
+    return 10 * math.log10(255**2 * 3 * one.width * one.height / sum(squares))
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[tuple[bytes, Image.Image, bytes]]:
+    """PNGs of the usual sizes, each with its exact resize and with what the obvious program makes of it."""
+    found = []
+    for size in ((512, 768), (1024, 1024), (832, 1216)):
+        for seed in range(3):
+            image = grainy_photo(*size, seed)
+            exact = image.resize(thumbnail_size(*size, 240), Image.Resampling.LANCZOS)
+            webp = io.BytesIO()
+            exact.save(webp, "WEBP", quality=85, method=6)
+            found.append((as_png(image, compress_level=1), exact, webp.getvalue()))
+    return found
+
+
+@pytest.mark.parametrize("resizer", ["the fastest there is", "Pillow"])
+def test_it_is_as_good_and_as_small_as_what_the_obvious_program_makes(
+    resizer: str, photographs: list[tuple[bytes, Image.Image, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if resizer == "Pillow":
+        monkeypatch.setattr(fast, "_resizer", lambda: None)
+    losses_db, ours_bytes, theirs_bytes = [], 0, 0
+    for png, exact, theirs in photographs:
+        ours = make_thumbnail(png, RECIPE)
+        losses_db.append(psnr_db(shown(theirs), exact) - psnr_db(shown(ours), exact))
+        ours_bytes += len(ours)
+        theirs_bytes += len(theirs)
+    # All together: a single one may differ by 0.2 dB and 6 %, because samples that differ by one make the encoder
+    # decide otherwise. Bicubic instead of Lanczos loses 0.25 dB and 7 %.
+    assert abs(sum(losses_db) / len(losses_db)) < 0.1
+    assert abs(ours_bytes / theirs_bytes - 1) < 0.03
 
 
 def test_the_recipe_decides_height_and_quality() -> None:
