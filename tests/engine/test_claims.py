@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -205,7 +206,7 @@ def test_an_error_inside_lets_go(file: Path) -> None:
 
 
 def exit_code_of(child: int) -> int:
-    """How a forked child ended, as soon as it has."""
+    """How a forked child ended, as soon as it has; one that does not is killed, for it has all that the parent had."""
     ended: list[int] = []
 
     def is_over() -> bool:
@@ -213,7 +214,12 @@ def exit_code_of(child: int) -> int:
         ended.extend([os.waitstatus_to_exitcode(status)] if pid else [])
         return bool(pid)
 
-    wait_for(is_over)
+    try:
+        wait_for(is_over)
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     return ended[0]
 
 
