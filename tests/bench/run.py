@@ -2,7 +2,9 @@
 
 python bench/run.py [NAME ...]
 
-With names, only those are run, and what the page says of the others stays.
+With names, only those are run, and what the page says of the others stays. So it does of those that fail; the rest is
+written nevertheless, and the exit code is 1. What the page says of the machine is of the last time that all were run
+and none failed; a part that was measured on another one since, or with other versions, says so.
 """
 
 from __future__ import annotations
@@ -11,19 +13,23 @@ import datetime
 import itertools
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 from sdgen_thumbnail_plugin import fast
+from sdgen_thumbnail_plugin.daemon.observers import mount_of
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "performance.md"
 MARK = "<!-- measured: written by tox -e bench -->\n"
 BENCHMARKS = ("throughput", "start", "polling", "watching", "overflow", "million", "memory", "startup")
 HEADING = "| what | ours | other | ratio |\n| --- | --- | --- | --- |\n"
+NODE = "let s = ''; try { s = ', sharp ' + require('sharp').versions.sharp } catch {} console.log(process.version + s)"
 
 
 def as_page(printed: str) -> str:
@@ -32,25 +38,60 @@ def as_page(printed: str) -> str:
     return "\n\n".join(HEADING + "\n".join(lines) if rows else "\n\n".join(lines) for rows, lines in groups)
 
 
-def main() -> None:
+def environment() -> str:
+    """Where this runs: the machine, and the versions of what is measured."""
+    folder = Path(os.environ.get("BENCH_DIR") or tempfile.gettempdir())
+    libraries = [*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *fast.names()]
+    if shutil.which("node"):
+        found = subprocess.run(["node", "-e", NODE], stdout=subprocess.PIPE, text=True, check=True).stdout
+        libraries.append(f"node {found.strip()}")
+    return (
+        f"{os.cpu_count()} cores{processor()}, {platform.system()} {platform.release().partition('-')[0]}, temporary "
+        f"files on {mount_of(folder).fstype}, Python {platform.python_version()}, {', '.join(libraries)}."
+    )
+
+
+def processor() -> str:
+    """The processor's name in brackets, where Linux knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return ""
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f" ({names[0]})" if names else ""
+
+
+def run(name: str) -> str | None:
+    """What one benchmark printed; None where it failed."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, str(HERE / f"{name}.py")], stdout=subprocess.PIPE, text=True)
+    print(done.stdout, flush=True)
+    return None if done.returncode else done.stdout
+
+
+def main() -> int:
     names = sys.argv[1:] or BENCHMARKS
+    today, where, began_s = f"{datetime.date.today():%Y-%m-%d}", environment(), time.monotonic()
     head, _, measured = PAGE.read_text("utf-8").partition(MARK)
-    parts = {part.partition("\n")[0]: f"### {part}" for part in measured.split("\n### ")[1:]}
+    about, *old = measured.split("\n### ")
+    parts = {part.partition("\n")[0]: f"### {part}" for part in old}
+    found: dict[str, str] = {}
     for name in names:
         started_s = time.monotonic()
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        done = subprocess.run([sys.executable, str(HERE / f"{name}.py")], stdout=subprocess.PIPE, text=True, check=True)
-        print(f"{done.stdout}({time.monotonic() - started_s:.0f} s)\n", flush=True)
-        parts[name] = f"### {name}\n\n{as_page(done.stdout)}"
-    libraries = ", ".join([*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *fast.names()])
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]}"
-    about = (
-        f"{datetime.date.today():%Y-%m-%d}, {machine}, Python {platform.python_version()}, {libraries}. "
-        "Command: `tox -e bench`.\n"
-    )
-    found = "\n\n".join(parts[name].rstrip("\n") for name in BENCHMARKS if name in parts)
-    PAGE.write_text(f"{head}{MARK}\n{about}\n{found}\n", "utf-8")
+        printed = run(name)
+        if printed is not None:
+            found[name] = f"{as_page(printed)}\n\n{today}, {time.monotonic() - started_s:.0f} s."
+    if found.keys() >= set(BENCHMARKS):
+        about = f"\n{where} Command: `tox -e bench`; {today}, {time.monotonic() - began_s:.0f} s.\n"
+    for name, text in found.items():
+        parts[name] = f"### {name}\n\n{text}" + ("" if where in about else f" {where}")
+    written = "\n\n".join(parts[name].strip("\n") for name in BENCHMARKS if name in parts)
+    PAGE.write_text(f"{head}{MARK}\n{about.strip()}\n\n{written}\n", "utf-8")
+    failed = [name for name in names if name not in found]
+    if failed:
+        print(f"failed, and not written: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
