@@ -28,7 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from measuring import say
+from measuring import say, show
 from sdgen_thumbnail_plugin.daemon.observers import inotify_limits
 from trees import make_tree
 from waiting import wait_for
@@ -151,12 +151,11 @@ def main() -> None:
         say(
             f"Ours made the last of {len(names)} images that no event told of {made_s:.1f} s after the overflow, then "
             f"took {settled:.1%} of a core; an image written later in a folder that appeared meanwhile had its "
-            f"thumbnail after {late_s:.2f} s."
+            f"thumbnail after {late_s:.2f} s. A bare watchdog heard of {heard} of its {told} images. Overflows in the "
+            f"log: {ours_overflows} in ours, {overflows} in the bare watchdog's."
         )
         title = f"processor in the {MEASURED_S:.0f} s after the overflow, part of a core, ours : bare watchdog"
-        print(f"| {title} | {share:.1%} | {other_share:.1%} | {share / max(other_share, 1e-4):.3f} |")
-        print(f"| overflows that its log tells of | {ours_overflows} | {overflows} | |")
-        print(f"| images made : heard of | {len(names)} of {len(names)} | {heard} of {told} | |", flush=True)
+        show(title, f"{share:.1%}", f"{other_share:.1%}", share / max(other_share, 1e-4))
 
 
 if __name__ == "__main__":
