@@ -9,6 +9,7 @@ what would be free without it (it changes with whoever else uses the same librar
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -20,12 +21,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.memory import ask, caught_up, peak_bytes, row
 from bench.start import Engine, compare_catching_up
+from bench.throughput import SIZES, draw
+from drawing import as_png
 from measuring import say
 from trees import link_tree
 from waiting import wait_for
 from watching import Project, watcher_process
 
 IDLE_TARGET_MIB, PEAK_TARGET_MIB = 60, 250
+NEW_IMAGES = 48  # of default sizes, before it is idle again
+DISTINCT = 12  # pictures drawn for them
+IDLE_AFTER_S = 10.0
 
 # What watchdog's PollingObserver keeps between two passes; during one it holds two of these.
 SNAPSHOT = """
@@ -39,7 +45,8 @@ print(found.rss, found.uss)
 
 
 def watched(project: Project, sessions: int, images: int) -> None:
-    """A watcher audits the project, then has nothing to do."""
+    """A watcher audits the project, makes some thumbnails, then has nothing to do."""
+    pictures = [as_png(draw(SIZES[number % len(SIZES)], number)) for number in range(DISTINCT)]
     with watcher_process(project, "--workers", "2") as process:
         wait_for(lambda: caught_up(project), 120)
         time.sleep(5)
@@ -47,12 +54,28 @@ def watched(project: Project, sessions: int, images: int) -> None:
         assert state["sessions"] == {"complete": sessions, "incomplete": 0}, state
         assert state["thumbnails"] == sessions * images, state
         ours, highest_bytes = process.memory_full_info(), peak_bytes(process)
+        work(project, pictures)
+        worked = process.memory_full_info()
         kind = state["observer"]["kind"]
         say(f"{sessions:,} sessions, {sessions * images:,} images, all complete and audited, {kind} observer:")
     rss_bytes, uss_bytes = ask(SNAPSHOT, project.results)
-    row(f"idle watcher, RSS (target {IDLE_TARGET_MIB}) : snapshot of watchdog's PollingObserver", ours.rss, rss_bytes)
-    row("the same, USS", ours.uss, uss_bytes)
+    for when, found in (("before any work", ours), (f"{IDLE_AFTER_S:.0f} s after {NEW_IMAGES} new images", worked)):
+        title = f"idle watcher, {when}, RSS (target {IDLE_TARGET_MIB}) : snapshot of watchdog's PollingObserver"
+        row(title, found.rss, rss_bytes)
+        row("the same, USS", found.uss, uss_bytes)
     row(f"peak, in the first audit (target {PEAK_TARGET_MIB}) : the same snapshot", highest_bytes, rss_bytes)
+
+
+def work(project: Project, pictures: list[bytes]) -> None:
+    """Has the watcher make thumbnails of new images, and returns when it has long been idle again."""
+    folder = project.results / "20261124_120000-new"
+    folder.mkdir()
+    names = [f"{folder.name}/{number:04}.png" for number in range(NEW_IMAGES)]
+    for name, picture in zip(names, itertools.cycle(pictures), strict=False):
+        (project.results / name).write_bytes(picture)
+    wait_for(lambda: all(map(project.is_fresh, names)))
+    wait_for(lambda: not any(project.state()["queue"].values()))
+    time.sleep(IDLE_AFTER_S)
 
 
 def started(project: Project) -> None:
