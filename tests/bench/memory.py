@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.throughput import SIZES, draw
 from drawing import SIGNATURE, as_png, chunk, header_chunk
-from measuring import say
+from measuring import say, show
 from waiting import wait_for
 from watching import Project, watcher_process
 
@@ -76,8 +76,7 @@ def ask(code: str, *arguments: Path) -> list[int]:
 
 
 def row(title: str, ours_bytes: int, other_bytes: int) -> None:
-    ratio = ours_bytes / other_bytes
-    print(f"| {title} | {ours_bytes / MIB:.1f} MiB | {other_bytes / MIB:.1f} MiB | {ratio:.3f} |", flush=True)
+    show(title, f"{ours_bytes / MIB:.1f} MiB", f"{other_bytes / MIB:.1f} MiB", ours_bytes / other_bytes)
 
 
 def at_work(folder: Path, pictures: list[Path]) -> None:
@@ -129,8 +128,8 @@ def with_a_huge_one(folder: Path, pictures: list[Path]) -> None:
     )
     row("peak, two workers : naive Pillow, the huge one alone", ours_bytes, other_bytes)
     rates = (after - before) / (ended_s - began_s), sum(at_s > huge_s for at_s in written_s) / (written_s[-1] - huge_s)
-    ratio = rates[0] / rates[1]
-    print(f"| others made during it, one worker : after it, two | {rates[0]:.1f}/s | {rates[1]:.1f}/s | {ratio:.2f} |")
+    title = "others made during it, one worker : after it, two"
+    show(title, f"{rates[0]:.1f}/s", f"{rates[1]:.1f}/s", rates[0] / rates[1])
 
 
 def main() -> None:
