@@ -75,16 +75,16 @@ def main() -> int:
     head, _, measured = PAGE.read_text("utf-8").partition(MARK)
     about, *old = measured.split("\n### ")
     parts = {part.partition("\n")[0]: f"### {part}" for part in old}
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}  # when, and what
     for name in names:
         started_s = time.monotonic()
         printed = run(name)
         if printed is not None:
-            found[name] = f"{as_page(printed)}\n\n{today}, {time.monotonic() - started_s:.0f} s."
+            found[name] = f"{today}, {time.monotonic() - started_s:.0f} s.", as_page(printed)
     if found.keys() >= set(BENCHMARKS):
-        about = f"\n{where} Command: `tox -e bench`; {today}, {time.monotonic() - began_s:.0f} s.\n"
-    for name, text in found.items():
-        parts[name] = f"### {name}\n\n{text}" + ("" if where in about else f" {where}")
+        about = f"{where} Command: `tox -e bench`, {today}, {time.monotonic() - began_s:.0f} s in all."
+    for name, (when, text) in found.items():
+        parts[name] = f"### {name}\n\n{when if where in about else f'{when} {where}'}\n\n{text}"
     written = "\n\n".join(parts[name].strip("\n") for name in BENCHMARKS if name in parts)
     PAGE.write_text(f"{head}{MARK}\n{about.strip()}\n\n{written}\n", "utf-8")
     failed = [name for name in names if name not in found]
