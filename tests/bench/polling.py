@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.throughput import draw
 from bench.watching import SIZE, as_png, wait_for_thumbnail, write
 from measuring import compare, say, show
-from trees import make_tree
+from trees import link_tree
 from waiting import wait_for
 from watching import Project, make_engine, watcher_process
 
@@ -80,9 +80,9 @@ def seen(project: Project) -> None:
 
 def main() -> None:
     sessions, images = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (1090, 63)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
         project = Project(Path(os.path.realpath(name)))
-        make_tree(project.root, sessions, images)
+        link_tree(project.root, sessions, images)
         say(f"{sessions:,} sessions, {sessions * images:,} images, nothing happens:")
         passes(project)
         seen(project)
