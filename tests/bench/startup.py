@@ -25,8 +25,8 @@ from measuring import compare, say, show
 
 HELP = ["bin/sdgen", "--help"]
 NOTHING = ["-c", "pass"]
-HELP_ROUNDS = 40
-NOTHING_ROUNDS = 200  # half a millisecond is looked for, and it takes little
+HELP_ROUNDS = 30
+NOTHING_ROUNDS = 120  # half a millisecond is looked for
 COUNTED = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
 
 
