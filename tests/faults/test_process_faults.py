@@ -1,7 +1,8 @@
 """What befalls the background process: killed, stopped, doubled, misnamed, out of time, out of descriptors.
 
 Every fault is caused for real, on a real watcher in a process of its own. ``SDGEN_FAULT_ROUNDS`` says how many moments
-it is killed at (200 unless told), and how many races are run (half as many).
+it is killed at (200 unless told, 16 at least), and how many races are run (half as many); ``SDGEN_FAULT_SEED`` says
+which moments.
 """
 
 from __future__ import annotations
@@ -43,10 +44,9 @@ from watching import Project, png, python_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's means")
 
-ROUNDS = int(os.environ.get("SDGEN_FAULT_ROUNDS", "200"))
-RACES = ROUNDS // 2
 PARTS = 8  # so that those who run tests side by side can share them
-KILLS_EACH, RACES_EACH = max(1, ROUNDS // PARTS), max(1, RACES // PARTS)
+ROUNDS = max(2 * PARTS, int(os.environ.get("SDGEN_FAULT_ROUNDS", "200")))
+RACES = ROUNDS // 2
 
 PATIENCE_S = 90.0  # what takes a second on an idle machine, on one that is not
 SESSION = "20251110_151059-old"
@@ -228,6 +228,11 @@ def assert_left_alone(stranger: subprocess.Popen[bytes]) -> None:
     assert (stranger.returncode, out) == (0, b"")
 
 
+def numbers_of(part: int, total: int) -> range:
+    """Those of all the rounds that one part does: together the parts do every one, whatever their number."""
+    return range(total * part // PARTS, total * (part + 1) // PARTS)
+
+
 # -- killed at any moment
 
 
@@ -245,16 +250,16 @@ class Busybody:
         self._large = large_png(600)
 
     def run(self, stopped: threading.Event) -> None:
-        for _ in range(30):
-            if not stopped.is_set():
-                self._do_something()
+        while not stopped.is_set():
+            self._do_something()
 
     def _do_something(self) -> None:
         sessions = sorted(path for path in self._project.results.iterdir())
         session = self._chance.choice(sessions)
         images = sorted(session.glob("*.png"))
         what = self._chance.random()
-        if len(sessions) > 12 or (what < 0.04 and len(sessions) > 2):
+        # However long it goes on, there are never more images than a start makes in a second or two.
+        if len(sessions) > 8 or (len(sessions) > 2 and (what < 0.04 or len(images) > 8)):
             shutil.rmtree(session)
         elif what < 0.14:
             self._write(self._project.results / f"20251111_{self._number():06}-new")
@@ -280,7 +285,7 @@ class Busybody:
         return self._names
 
 
-@pytest.mark.timeout(60 + 10 * KILLS_EACH)
+@pytest.mark.timeout(60 + 10 * (ROUNDS // PARTS + 1))
 @pytest.mark.parametrize("part", range(PARTS))
 def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(
     project: Project, part: int, faults: Faults
@@ -288,7 +293,8 @@ def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(
     seed = int(os.environ.get("SDGEN_FAULT_SEED", "1")) + part
     busybody = Busybody(project, random.Random(seed))
     chance = random.Random(-seed)
-    for number in range(KILLS_EACH):
+    interrupted = 0
+    for number in numbers_of(part, ROUNDS):
         faults.try_one()
         watcher = started(project)
         if number % 4 == 3:  # in the middle of catching up with what the last one left
@@ -301,21 +307,40 @@ def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(
         busy = threading.Thread(target=busybody.run, args=(stopped,))
         busy.start()
         try:
-            killed_after(watcher, chance.uniform(0, 0.8))
+            killed_at_ns = killed_after(watcher, chance.uniform(0, 0.8))
         finally:
             stopped.set()
             busy.join()
+        interrupted += bool(unmade(project, killed_at_ns))
         assert_no_half_thumbnail(project)
         report = quick_status(project)
         assert report["running"] is False
         assert_told(report, "not running", "ended without tidying up", "sdgen-thumbnails start")
+    assert interrupted >= len(numbers_of(part, ROUNDS)) // 4, "most kills were to come in the middle of work"
     started(project)
     assert_all_is_well(project)
 
 
-def killed_after(watcher: psutil.Process, moment_s: float) -> None:
+def killed_after(watcher: psutil.Process, moment_s: float) -> int:
+    """Kills it at that moment, and tells when that was, as files have it."""
     time.sleep(moment_s)  # the fault's own moment, not a wait for anything
+    moment_ns = time.time_ns()
     killed(watcher)
+    return moment_ns
+
+
+def unmade(project: Project, moment_ns: int) -> set[Path]:
+    """Images that were there by then, and whose thumbnails were not: at that moment the watcher had work to do.
+
+    A thumbnail is known by its image's time, so that what was renamed after the moment is not taken for one of them.
+    """
+    there_ns = {path.stat().st_mtime_ns for path in project.thumbnails.rglob("*.webp")}
+    clock_ns = 20_000_000  # files have the time of a clock that ticks a hundred times a second, or oftener
+    statuses = {path: path.stat() for path in project.results.rglob("*.png")}
+    return {
+        path for path, status in statuses.items()
+        if status.st_ctime_ns < moment_ns - clock_ns and status.st_mtime_ns not in there_ns
+    }  # fmt: skip
 
 
 def known_to_be_complete(
@@ -427,10 +452,10 @@ def test_asked_to_end_between_lock_and_readiness_it_tidies_up(project: Project) 
 # -- started twice, or by somebody who dies
 
 
-@pytest.mark.timeout(60 + 15 * RACES_EACH)
+@pytest.mark.timeout(60 + 15 * (RACES // PARTS + 1))
 @pytest.mark.parametrize("part", range(PARTS))
 def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project, part: int, faults: Faults) -> None:
-    for number in range(part, part + RACES_EACH):
+    for number in numbers_of(part, RACES):
         faults.try_one()
         project.image(f"{SESSION}/{number}.png")
         with starting(project) as one, starting(project) as other:
