@@ -1,9 +1,10 @@
-"""Counts faults: how many were tried, and how many survived."""
+"""Counts faults: how many were tried, how many survived, and how many tests could not be run here."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,25 +20,39 @@ def faults(record_property: Callable[[str, object], None]) -> Faults:
     return Faults(lambda count: record_property(_PROPERTY, count))
 
 
+@dataclass
+class _Test:
+    """What the reports of one test's setup, call and teardown say together."""
+
+    faults: int = 1
+    outcomes: set[str] = field(default_factory=set)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints a table as docs/reliability.md has it."""
+    tests: defaultdict[str, _Test] = defaultdict(_Test)
+    for outcome in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if Path(report.nodeid.partition("::")[0]).parent.name == Path(__file__).parent.name:
+                test = tests[report.nodeid]
+                test.outcomes.add(outcome)
+                if counts := [count for name, count in report.user_properties if name == _PROPERTY]:
+                    test.faults = sum(counts)
     tried: Counter[str] = Counter()
     survived: Counter[str] = Counter()
-    for outcome in ("passed", "failed", "xfailed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            path = Path(report.nodeid.partition("::")[0])
-            if path.parent.name != Path(__file__).parent.name:
-                continue
-            group = path.stem.removeprefix("test_").replace("_", " ")
-            counts = [count for name, count in report.user_properties if name == _PROPERTY]
-            count = sum(counts) if counts else 1
-            tried[group] += count
-            survived[group] += count - (outcome != "passed")
-    if tried:
+    skipped: Counter[str] = Counter()
+    for name, test in tests.items():
+        group = Path(name.partition("::")[0]).stem.removeprefix("test_").replace("_", " ")
+        if test.outcomes == {"skipped"}:
+            skipped[group] += 1  # how many faults it would have tried, it did not get to say
+        else:
+            tried[group] += test.faults
+            survived[group] += test.faults - bool(test.outcomes - {"passed", "xpassed"})
+    if tests:
         terminalreporter.section("faults")
-        rows = [(group, tried[group], survived[group]) for group in sorted(tried)]
-        rows.append(("all", sum(tried.values()), sum(survived.values())))
-        lines = ["| group | tried | survived |", "| --- | --- | --- |"]
-        lines += [f"| {group} | {count:,} | {good:,} |" for group, count, good in rows]
+        rows = [(group, tried[group], survived[group], skipped[group]) for group in sorted(tried | skipped)]
+        rows.append(("all", tried.total(), survived.total(), skipped.total()))
+        lines = ["| group | tried | survived | skipped |", "| --- | --- | --- | --- |"]
+        lines += [f"| {group} | {count:,} | {good:,} | {left_out:,} |" for group, count, good, left_out in rows]
         for line in lines:
             terminalreporter.line(line)

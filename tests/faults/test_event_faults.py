@@ -26,7 +26,6 @@ import pytest
 from PIL import Image
 from watchdog import events
 
-from counting import Faults
 from drawing import as_png
 from sdgen_thumbnail_plugin.daemon import lookout
 from sdgen_thumbnail_plugin.daemon.observers import NativeObserver, inotify_limits
@@ -383,7 +382,7 @@ class OutOfOrder(NativeObserver):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_events_out_of_order_leave_every_image_its_own_thumbnail(
-    project: Project, seed: int, monkeypatch: pytest.MonkeyPatch, faults: Faults
+    project: Project, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "NativeObserver", OutOfOrder)
     monkeypatch.setattr(OutOfOrder, "chance", random.Random(seed))
@@ -392,7 +391,6 @@ def test_events_out_of_order_leave_every_image_its_own_thumbnail(
     with watching(project, observer="native"):
         wait_until_well(project)
         for number in range(300):
-            faults.try_one()
             session = chance.choice([one for one in sessions if one.is_dir()] or [project.results / OLD])
             images = sorted(session.glob("*.png"))
             what = chance.random()
