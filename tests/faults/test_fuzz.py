@@ -1,5 +1,9 @@
 """Files that nobody drew on purpose: mutated PNGs through the imaging, any bytes through the configuration. The imaging
 runs in processes of their own, with a limit on memory and on time, so that a crash, a hang and a bomb are all seen.
+
+    python tests/faults/test_fuzz.py IMAGES [SEED]
+
+tries other mutants, as many as are wanted. ``SDGEN_FAULT_SEED`` says which they are where no seed is given.
 """
 
 from __future__ import annotations
@@ -13,14 +17,16 @@ import subprocess
 import sys
 import textwrap
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from counting import Faults
 from drawing import (
@@ -42,15 +48,16 @@ from sdgen_thumbnail_plugin.errors import SettingsError
 from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, check_roots, load_settings
 
 MAX_PIXELS = 1_000_000
-PEAK_BYTES = MAX_PIXELS * 16
-"""More than any kind of picture takes at its peak (``imaging.peak_pixels``: 14 bytes a pixel)."""
-SPARE_BYTES = 96 * 2**20
-"""For one thumbnail of the largest size, its encoder, and the file itself."""
+LARGEST_SIDE_PX = 4000  # so many pixels that what each of them takes outweighs all else
+PEAK_BYTES = 14
+"""A pixel of any kind of picture takes no more at the peak (``imaging.peak_pixels``)."""
+SPARE_BYTES = 24 * 2**20
+"""For one thumbnail of the largest size, and its encoder."""
 HANG_S = 10.0
 IMAGES_A_BATCH = 40
 
 # Reads images as a length and so many bytes each, and answers one line for each, at once: after a crash the number of
-# lines tells which image it was.
+# lines tells which image it was. The first gets no answer: it makes the libraries load before memory is measured.
 _CHILD = textwrap.dedent("""
     import resource, struct, sys, time
     from PIL import ImageCms
@@ -59,11 +66,13 @@ _CHILD = textwrap.dedent("""
     from sdgen_thumbnail_plugin.model import Recipe
     from sdgen_thumbnail_plugin.webp import read_size
 
-    max_pixels, allowed_bytes = map(int, sys.argv[1:])
+    max_pixels, allowed_bytes = map(int, sys.argv[1:3])
     recipe = Recipe(height_px=32, method=0)
+    read = sys.stdin.buffer.read
+    make_thumbnail(read(struct.unpack(">I", read(4))[0]), recipe)
     used_bytes = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used_bytes + allowed_bytes,) * 2)
-    read = sys.stdin.buffer.read
+    exec(sys.argv[3])
     while head := read(4):
         png = read(struct.unpack(">I", head)[0])
         started_s = time.monotonic()
@@ -83,31 +92,38 @@ _CHILD = textwrap.dedent("""
 """)
 
 
-def answers_to(images: list[bytes]) -> list[str]:
+def answers_to(
+    images: list[bytes], *, max_pixels: int = MAX_PIXELS, hang_s: float = HANG_S, sabotage: str = ""
+) -> list[str]:
     """What the imaging says to each image, in a process that may take no more memory than the largest image needs.
 
     Fails if the process crashes, or thinks longer about one image than it may.
+
+    Args:
+        sabotage: code that the process runs before the first image, for the test of these tests.
     """
-    given_bytes = b"".join(struct.pack(">I", len(image)) + image for image in images)
-    allowed_bytes = PEAK_BYTES + SPARE_BYTES + len(given_bytes)
-    command = [sys.executable, "-c", _CHILD, str(MAX_PIXELS), str(allowed_bytes)]
+    given_bytes = b"".join(struct.pack(">I", len(image)) + image for image in (as_png(photo(24, 20)), *images))
+    allowed_bytes = max_pixels * PEAK_BYTES + SPARE_BYTES + max(map(len, images))
+    command = [sys.executable, "-c", _CHILD, str(max_pixels), str(allowed_bytes), sabotage]
     environment = {**os.environ, "PYTHONFAULTHANDLER": "1", "MALLOC_ARENA_MAX": "1"}
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     )
     try:
-        out, errors = process.communicate(given_bytes, timeout=HANG_S + 0.5 * len(images))
+        out, errors = process.communicate(given_bytes, timeout=hang_s + 0.5 * len(images))
     except subprocess.TimeoutExpired:
         process.kill()
         out, _ = process.communicate()
         done = len(out.splitlines())
         raise AssertionError(f"hangs at {images[done]!r}") from None
     lines = out.decode("utf-8").splitlines()
-    assert process.returncode == 0, (process.returncode, images[min(len(lines), len(images) - 1)], errors[-2000:])
+    assert process.returncode == 0, (
+        f"ends with {process.returncode} at {images[min(len(lines), len(images) - 1)]!r}", errors[-2000:],
+    )  # fmt: skip
     assert len(lines) == len(images)
     for line, image in zip(lines, images, strict=True):
         seconds, _, answer = line.partition(" ")
-        assert float(seconds) < HANG_S, (line, image)
+        assert float(seconds) < hang_s, f"thinks for {seconds} s about {image!r}"
         assert answer == "shown" or answer.startswith("refused "), (line, image)
     return [line.partition(" ")[2] for line in lines]
 
@@ -287,17 +303,20 @@ def test_any_bytes_are_refused(images: list[bytes], faults: Faults) -> None:
 
 def test_the_largest_pictures_of_all_kinds_stay_within_the_bound() -> None:
     """What a header promises and a bomb keeps: as many pixels as are taken at all, in a few kilobytes."""
+    side_px = LARGEST_SIDE_PX
     images, kinds = [], [(0, 1), (0, 8), (0, 16), (2, 8), (2, 16), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
     bomb = chunk(b"IDAT", zlib.compress(bytes(2**28)))
     for colour_type, depth in kinds:
-        row_bytes = (1000 * depth * channels[colour_type] + 7) // 8 + 1
-        data = zlib.compress(bytes(row_bytes * 1000))
+        row_bytes = (side_px * depth * channels[colour_type] + 7) // 8 + 1
+        data = zlib.compress(bytes(row_bytes * side_px))
         palette = chunk(b"PLTE", bytes(768)) if colour_type == 3 else b""
         for more in (b"", bomb):
             pixels = chunk(b"IDAT", data) + more
-            images.append(SIGNATURE + header_chunk(1000, 1000, depth, colour_type) + palette + pixels + chunk(b"IEND"))
-    answers = answers_to(images)
+            images.append(
+                SIGNATURE + header_chunk(side_px, side_px, depth, colour_type) + palette + pixels + chunk(b"IEND")
+            )
+    answers = answers_to(images, max_pixels=side_px**2)
     assert answers[::2] == ["shown"] * len(kinds)
 
 
@@ -308,24 +327,31 @@ def test_a_picture_over_the_limit_is_refused_before_it_is_decoded() -> None:
             assert answers_to([png]) == ["refused TooManyPixelsError"]
 
 
-def test_the_limits_of_these_tests_are_seen() -> None:
-    """A crash, too much memory and a hang would not pass unnoticed."""
-    over = (
-        SIGNATURE + header_chunk(1000, 1000, 8, 6) + chunk(b"IDAT", zlib.compress(bytes(4001 * 1000))) + chunk(b"IEND")
-    )
-    with pytest.raises(AssertionError, match="took more memory"), changed(PEAK_BYTES=-SPARE_BYTES):
-        answers_to([over])
+SABOTAGES = {
+    "a crash": ("os.abort()", "ends with -6 at b'bad'"),
+    "a hang": ("time.sleep(600)", "hangs at b'bad'"),
+    "a long thought": ("time.sleep(3)", "thinks for 3.* s about b'bad'"),
+    "more memory than a picture takes": ("bytearray(max_pixels * 17)", "raised MemoryError"),
+}
 
 
-@contextlib.contextmanager
-def changed(**values: int) -> Iterator[None]:
-    """The module's numbers as others, for a while."""
-    before = {name: globals()[name] for name in values}
-    globals().update(values)
-    try:
-        yield
-    finally:
-        globals().update(before)
+@pytest.mark.parametrize("what", SABOTAGES)
+def test_the_limits_of_these_tests_are_seen(what: str, faults: Faults) -> None:
+    """What the imaging never did would not pass unnoticed."""
+    faults.try_several(0)  # it is not the program that is put to the test
+    deed, told = SABOTAGES[what]
+    sabotage = textwrap.dedent(f"""
+        import os
+        rightly = make_thumbnail
+        def make_thumbnail(png, *arguments, **options):
+            if png == b"bad":
+                {deed}
+            return rightly(png, *arguments, **options)
+    """)
+    images = [SEEDS[0], b"bad", *[SEEDS[1]] * 20]  # so many that the process has time to start
+    with pytest.raises(AssertionError, match=told):
+        answers_to(images, max_pixels=LARGEST_SIDE_PX**2, hang_s=2.5, sabotage=sabotage)
+    assert answers_to([SEEDS[0]], sabotage=sabotage) == ["shown"]
 
 
 # -- the configuration
@@ -471,3 +497,29 @@ def test_a_configuration_of_megabytes_is_refused_in_time(tmp_path: Path) -> None
     ):
         (tmp_path / CONFIG_NAME).write_bytes(content)
         assert in_time(tmp_path, 30.0) == "refused"
+
+
+def search(images: int, seed: int) -> None:
+    """Tries so many mutants, other ones for each seed."""
+    tried = 0
+
+    @hypothesis.seed(seed)
+    @given(batch=st.lists(mutated_pngs(), min_size=IMAGES_A_BATCH, max_size=IMAGES_A_BATCH))
+    @settings(_SLOW, max_examples=max(1, images // IMAGES_A_BATCH), derandomize=False)
+    def try_batch(batch: list[bytes]) -> None:
+        nonlocal tried
+        answers_to(batch)
+        tried += len(batch)
+
+    try:
+        try_batch()
+    finally:
+        print(f"{tried:,} mutants of seed {seed} were shown or refused")
+
+
+def main() -> None:
+    search(int(sys.argv[1]), int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SDGEN_FAULT_SEED", "1")))
+
+
+if __name__ == "__main__":
+    main()
