@@ -543,12 +543,19 @@ def _as_an_ordinary_user() -> tuple[str, ...]:
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
 
 
+def write_unreadable(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0)
+    read = subprocess.run([*_as_an_ordinary_user(), "cat", str(path)], capture_output=True, text=True)
+    assert (read.returncode, read.stdout) == (1, "")
+
+
 PID_FILES: dict[str, Callable[[Path, int], object]] = {
     "of another process": lambda path, stranger: path.write_text(str(stranger)),
     "of a dead process": lambda path, _: path.write_text(str(dead_pid())),
     "garbage": lambda path, _: path.write_bytes(b"\xff\x00 no number\n" * 100),
     "empty": lambda path, _: path.touch(),
-    "unreadable": lambda path, stranger: os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0)),
+    "unreadable": lambda path, stranger: write_unreadable(path, str(stranger)),
 }
 
 
@@ -574,18 +581,19 @@ def test_a_wrong_pid_file_is_told_and_replaced(project: Project, stranger: subpr
 def test_a_pid_file_spoiled_while_it_runs_misleads_nobody(
     project: Project, stranger: subprocess.Popen[bytes], what: str
 ) -> None:
-    watcher = started(project)
+    prefix = _as_an_ordinary_user() if what == "unreadable" else ()
+    watcher = started(project, prefix=prefix)
     assert_all_is_well(project)
     project.home.pid_file.unlink()
     if what != "gone":
         PID_FILES[what](project.home.pid_file, stranger.pid)
-    report = status(project)
+    report = json.loads(run(project, "status", "--json", prefix=prefix).stdout)
     assert (report["health"], report["pid"]) == ("well", watcher.pid)
-    assert f"running already (PID {watcher.pid})" in run(project, "start").stdout
-    stopped = run(project, "stop")
+    assert f"running already (PID {watcher.pid})" in run(project, "start", prefix=prefix).stdout
+    stopped = run(project, "stop", prefix=prefix)
     assert stopped.stdout == f"✓ Stopped the watcher (PID {watcher.pid})\n"
     assert not watchers(project)
-    started(project)
+    started(project, prefix=prefix)
     assert_all_is_well(project)
     assert_left_alone(stranger)
 
@@ -966,17 +974,20 @@ def test_a_log_that_cannot_be_written_costs_nothing_but_lines(project: Project, 
     assert pid_of(project) == watcher.pid
 
 
-def test_a_log_that_cannot_be_written_is_told(project: Project) -> None:
+@pytest.mark.parametrize("what", LOG_FAULTS)
+def test_a_log_that_cannot_be_written_is_told(project: Project, what: str) -> None:
     started(project)
     assert_all_is_well(project)
-    with without_a_log(project, "a file"):
+    with without_a_log(project, what):
         names = (f"20251111_000000-new/{number}.png" for number in range(1000))
 
         def told() -> bool:
             project.image(next(names))
-            return any("log" in one["message"] and one["remedy"] for one in project.state()["problems"])
+            return any("log" in one["message"] for one in project.state()["problems"])
 
         wait_for(told, 8)
+        why = {"read-only": "read-only file system", "a file": "not a directory"}[what]
+        assert_told(status(project), "degraded", f"the log cannot be written: {why}", "make its folder writable")
     project.image(f"{SESSION}/later.png")
     assert_all_is_well(project)
 
@@ -1002,11 +1013,16 @@ def open_descriptors(watcher: psutil.Process) -> set[int]:
     return set.intersection(*looks)
 
 
-def test_sixty_four_descriptors_are_enough(project: Project) -> None:
-    watcher = started(project)
+@pytest.mark.parametrize("since", ["its start", "a while"])
+def test_sixty_four_descriptors_are_enough(project: Project, since: str) -> None:
+    prefix = ("sh", "-c", 'ulimit -n 64 && exec "$@"', "sh") if since == "its start" else ()
+    watcher = started(project, prefix=prefix)
     assert_all_is_well(project)
-    _, hard = resource.prlimit(watcher.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(watcher.pid, resource.RLIMIT_NOFILE, (64, hard))
+    soft, hard = resource.prlimit(watcher.pid, resource.RLIMIT_NOFILE)
+    if since == "its start":
+        assert soft == 64
+    else:
+        resource.prlimit(watcher.pid, resource.RLIMIT_NOFILE, (64, hard))
     for session in range(40):
         for image in range(2):
             project.image(f"20251111_{session:06}-new/below/it/{image}.png")
