@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import select
 import shutil
 import sqlite3
@@ -18,14 +19,18 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from drawing import chunk, iccp_chunk, rgb_profile, with_chunks
 from engines import open_engine
-from sdgen_thumbnail_plugin.daemon.process import identity_of
+from sdgen_thumbnail_plugin.daemon.process import holding_the_lock, identity_of
 from sdgen_thumbnail_plugin.daemon.status import WatcherState, write_state
+from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.model import Priority
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
@@ -283,55 +288,100 @@ def test_modes_of_all_that_is_written_follow_the_umask(project: Project, mask: i
         os.umask(before)
 
 
-def test_the_names_of_temporaries_in_the_target_cannot_be_foreseen(project: Project) -> None:
-    """Seen through a thumbnail's folder in which each name ever used is heard of."""
+@contextlib.contextmanager
+def made_in(folder: Path) -> Iterator[list[str]]:
+    """Hears the name of every file that is made in a folder, however soon it has another."""
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
 
-    names: set[str] = set()
+    names: list[str] = []
 
     class Hear(FileSystemEventHandler):
         def on_created(self, event: FileSystemEvent) -> None:
-            names.add(Path(os.fsdecode(event.src_path)).name)
+            names.append(Path(os.fsdecode(event.src_path)).name)
 
-    folder = project.thumbnails / SESSION
-    folder.mkdir(parents=True)
     observer = Observer()
     observer.schedule(Hear(), str(folder))
     observer.start()
-    storage = LocalImageStorage(project.thumbnails, ".webp")
     try:
-        for _ in range(50):
-            storage.write_image_bytes(f"{SESSION}/a.webp", b"the same every time")
-        wait_for(lambda: len(names) >= 50)
+        yield names
     finally:
         observer.stop()
         observer.join()
-    random = {name.partition("-")[2].removesuffix(".sdgen-tmp") for name in names if name.endswith(".sdgen-tmp")}
-    assert len(random) == 50
-    assert all(re.fullmatch("[0-9a-f]{16}", part) for part in random)
 
 
-def test_a_link_laid_in_the_place_of_the_state_files_temporary_is_not_followed(project: Project, outside: Path) -> None:
-    before = everything_in(outside)
-    path = project.home.state_file
-    path.parent.mkdir(parents=True)
-    path.with_name(f".{path.name}.{os.getpid()}.tmp").symlink_to(outside / "a.png")
+def write_a_thumbnail(project: Project) -> None:
+    LocalImageStorage(project.thumbnails, ".webp").write_image_bytes(f"{SESSION}/a.webp", b"the same every time")
+
+
+def write_the_state_file(project: Project) -> None:
     state = WatcherState(os.getpid(), "boot+1", "a", "b", 1.0, 1.0, "watching", {})
-    write_state(path, state)
-    assert everything_in(outside) == before
+    write_state(project.home.state_file, state)
 
 
-def test_a_link_laid_in_the_place_of_the_pid_files_temporary_is_not_followed(project: Project, outside: Path) -> None:
-    from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
-
-    before = everything_in(outside)
-    path = project.home.pid_file
-    path.parent.mkdir(parents=True)
-    path.with_name(f".{path.name}.{os.getpid()}").symlink_to(outside / "a.png")
+def write_the_pid_file(project: Project) -> None:
     with holding_the_lock(project.home):
-        assert path.read_text("ascii") == str(os.getpid())
-    assert everything_in(outside) == before
+        assert project.home.pid_file.read_text("ascii") == str(os.getpid())
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that is written by way of a temporary."""
+
+    write: Callable[[Project], None]
+    path: Callable[[Project], Path]
+    temporary: str  # a pattern, with what nobody is to foresee as its group
+
+
+WRITTEN = {
+    "thumbnail": Written(
+        write_a_thumbnail, lambda project: project.thumbnail(f"{SESSION}/a.png"), r"\.\d+-([0-9a-f]{16})\.sdgen-tmp"
+    ),
+    "state file": Written(
+        write_the_state_file, lambda project: project.home.state_file, r"\.\w+\.json\.([0-9a-f]{16})\.tmp"
+    ),
+    "PID file": Written(write_the_pid_file, lambda project: project.home.pid_file, r"\.\w+\.pid\.([0-9a-f]{16})\.tmp"),
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_the_names_of_temporaries_cannot_be_foreseen(project: Project, what: str) -> None:
+    written = WRITTEN[what]
+    written.path(project).parent.mkdir(parents=True)
+    with made_in(written.path(project).parent) as names:
+        for _ in range(50):
+            written.write(project)
+        wait_for(lambda: len(names) >= 50)
+    found = [re.fullmatch(written.temporary, name) for name in names]
+    assert len({match[1] for match in found if match}) == len(names) == 50
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_a_link_laid_in_the_place_of_a_temporary_is_not_followed(
+    project: Project, outside: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Nor is anything else there that is not ours: as if somebody foresaw the name all the same."""
+    monkeypatch.setattr(os, "urandom", lambda length: bytes(length))
+    monkeypatch.setattr(secrets, "token_hex", lambda length: "00" * length)
+    written = WRITTEN[what]
+    folder = written.path(project).parent
+    folder.mkdir(parents=True)
+    with made_in(folder) as names:
+        written.write(project)
+        wait_for(lambda: names)
+    [foreseen] = names
+    before = everything_in(outside)
+    for target in ("a.png", "not there"):
+        (folder / foreseen).symlink_to(outside / target)
+        with contextlib.suppress(ThumbnailError):
+            written.write(project)
+        assert everything_in(outside) == before
+        assert not written.path(project).is_symlink(), "what was laid there was put in place"
+        (folder / foreseen).unlink(missing_ok=True)
+    with made_in(folder) as names:
+        written.write(project)
+        wait_for(lambda: names)
+    assert names == [foreseen], "it was the name that was tried in between"
 
 
 # -- ~/.sdgen is not trusted
@@ -484,6 +534,45 @@ def draw_hostile_names(project: Project) -> tuple[int, int]:
     return good + 1, bad
 
 
+TITLE = b"\x1b]0;owned\x07"
+
+
+def profile_with(escape: bytes, *, instead_of: bytes) -> bytes:
+    """A chunk iCCP whose profile has an escape in it."""
+    profile = rgb_profile()
+    assert profile.count(instead_of) == 1
+    assert len(escape) == len(instead_of)
+    return iccp_chunk(profile.replace(instead_of, escape))
+
+
+HOSTILE_CONTENTS = {
+    "keyword": with_chunks(png(), chunk(b"tEXt", TITLE + b"\0" + TITLE)),
+    "packed keyword": with_chunks(png(), chunk(b"zTXt", TITLE + b"\0\0" + zlib.compress(TITLE))),
+    "name of a profile": with_chunks(png(), chunk(b"iCCP", TITLE + b"\0\0" + zlib.compress(rgb_profile()))),
+    "profile": with_chunks(png(), profile_with(b"\x1b[1m\0", instead_of=b"test\0")),
+    "class of a profile": with_chunks(png(), profile_with(b"\x1b[1mRGB ", instead_of=b"mntrRGB ")),
+    "colours of a profile": with_chunks(png(), profile_with(b"mntr\x1b[1m", instead_of=b"mntrRGB ")),
+}
+HOSTILE_BROKEN = {
+    "kind of a chunk": with_chunks(png(), chunk(b"\x1b[1m", b"x")),
+    "kind of a critical chunk": with_chunks(png(), chunk(b"A\x1b[m", b"x")),
+    "keyword and an unknown chunk": with_chunks(png(), chunk(b"tEXt", TITLE + b"\0x"), chunk(b"ABCD", TITLE)),
+    "pixels": png()[:33] + chunk(b"IDAT", TITLE) + chunk(b"IEND"),
+    "packed pixels": png()[:33] + chunk(b"IDAT", zlib.compress(TITLE * 99)) + chunk(b"IEND"),
+    "behind its header": png()[:33] + TITLE * 9,
+    "all of it": TITLE * 99,
+}
+
+
+def draw_hostile_contents(project: Project) -> tuple[int, int]:
+    """Good and bad images with escapes wherever a PNG has room for text; returns how many of each."""
+    folder = project.results / "20251129_000000-contents"
+    folder.mkdir()
+    for what, content in (HOSTILE_CONTENTS | HOSTILE_BROKEN).items():
+        (folder / f"{what}.png").write_bytes(content)
+    return len(HOSTILE_CONTENTS), len(HOSTILE_BROKEN)
+
+
 def on_a_terminal(project: Project, *arguments: str) -> str:
     """What a command prints on a terminal that understands colours."""
     ours, theirs = pty.openpty()
@@ -527,7 +616,7 @@ def assert_is_plain(text: str) -> None:
 
 @pytest.fixture
 def named_hostile(project: Project) -> Iterator[Project]:
-    good, bad = draw_hostile_names(project)
+    good, bad = map(sum, zip(draw_hostile_names(project), draw_hostile_contents(project), strict=True))
     with watcher_process(project):
         wait_for(lambda: sum(1 for _ in project.thumbnails.rglob("*.webp")) == good, SOON_S)
         wait_for(lambda: project.state().get("failures") == bad, SOON_S)
