@@ -13,7 +13,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from sdgen_thumbnail_plugin.png import RGB, RGBA
+from sdgen_thumbnail_plugin.png import GREY, GREY_ALPHA, RGB, RGBA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sdgen_thumbnail_plugin.png import PngHeader
 
-__all__ = ["FAST_VARIABLE", "decode", "has_extra", "names", "resize", "takes"]
+__all__ = ["FAST_VARIABLE", "decode", "has_extra", "names", "resize", "shrinks", "takes"]
 
 FAST_VARIABLE = "SDGEN_THUMBNAILS_FAST"
 """Set to 0, Pillow does everything."""
@@ -58,6 +58,12 @@ def takes(header: PngHeader) -> bool:
     """Whether the decoder is there, and meant for such a picture."""
     plain = header.colour_type in _CHANNELS and header.bit_depth == 8 and not header.interlaced
     return plain and header.pixels <= _MAX_PIXELS and _decoder() is not None
+
+
+def shrinks(header: PngHeader) -> bool:
+    """Whether such a picture is given to the resizer, whoever decoded it."""
+    coloured = header.colour_type not in (GREY, GREY_ALPHA)
+    return coloured and header.pixels <= _MAX_PIXELS and _resizer() is not None
 
 
 def decode(png: bytes, header: PngHeader) -> bytes | None:

@@ -98,7 +98,9 @@ def peak_pixels(header: PngHeader) -> int:
     elif header.bit_depth == 16 and header.colour_type == GREY:
         peak_bytes = 12
     else:
-        peak_bytes = 9 if alpha else 4
+        peak_bytes = 9 if alpha else 5 if header.colour_type == PALETTE else 4
+        if fast.shrinks(header):  # out of a copy of what Pillow decoded
+            peak_bytes = max(peak_bytes, 10)
     return header.pixels * peak_bytes // 4
 
 

@@ -444,13 +444,17 @@ def test_sixty_thousand_squared_is_refused_by_its_header_alone() -> None:
 
 @pytest.mark.parametrize(
     ("colour_type", "depth", "bytes_a_pixel"),
-    [(0, 8, 4), (2, 8, 4), (2, 16, 4), (3, 1, 4), (4, 8, 9), (6, 8, 9), (0, 16, 12)],
+    [(0, 8, 4), (2, 8, 4), (2, 16, 4), (3, 1, 5), (4, 8, 9), (6, 8, 9), (0, 16, 12)],
 )
 def test_memory_is_asked_for_by_the_kind_of_image(
     colour_type: int, depth: int, bytes_a_pixel: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast, "_decoder", lambda: None)
-    assert peak_pixels(PngHeader(1000, 4, depth, colour_type, False)) == 1000 * bytes_a_pixel
+    monkeypatch.setattr(fast, "_resizer", lambda: None)
+    header = PngHeader(1000, 4, depth, colour_type, False)
+    assert peak_pixels(header) == 1000 * bytes_a_pixel
+    monkeypatch.setattr(fast, "_resizer", lambda: object())
+    assert peak_pixels(header) == 1000 * (bytes_a_pixel if colour_type in (0, 4) else 10)
 
 
 def test_max_pixels_is_respected_to_the_pixel() -> None:

@@ -30,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from counting import Faults
 from drawing import (
+    ADAM7,
+    CHANNELS,
     SIGNATURE,
     as_png,
     chunk,
@@ -45,6 +47,7 @@ from drawing import (
     with_chunks,
 )
 from sdgen_thumbnail_plugin.errors import SettingsError
+from sdgen_thumbnail_plugin.fast import FAST_VARIABLE
 from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, check_roots, load_settings
 
 MAX_PIXELS = 1_000_000
@@ -318,6 +321,52 @@ def test_the_largest_pictures_of_all_kinds_stay_within_the_bound() -> None:
             )
     answers = answers_to(images, max_pixels=side_px**2)
     assert answers[::2] == ["shown"] * len(kinds)
+
+
+# Takes the path of an image, and says how much memory its thumbnail took at the peak, beyond what another had taken.
+_MEASURING_CHILD = textwrap.dedent("""
+    import pathlib, sys
+    from sdgen_thumbnail_plugin.imaging import make_thumbnail
+    from sdgen_thumbnail_plugin.model import Recipe
+
+    def told(name):
+        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+    small, large = (pathlib.Path(path).read_bytes() for path in sys.argv[1:])
+    make_thumbnail(small, Recipe())
+    before_bytes = told("VmRSS")
+    make_thumbnail(large, Recipe())
+    print(told("VmHWM") - before_bytes)
+""")
+PLAIN_KINDS = [(0, 1), (0, 8), (0, 16), (2, 8), (2, 16), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
+
+
+@pytest.mark.parametrize("fast", ["1", "0"])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour_type", "depth"), PLAIN_KINDS)
+def test_no_kind_of_picture_takes_more_memory_than_it_asks_for(
+    tmp_path: Path, colour_type: int, depth: int, interlaced: bool, fast: str
+) -> None:
+    """Whoever builds several at once relies on it."""
+    side_px = LARGEST_SIDE_PX
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    rows = [(len(range(x, side_px, step_x)), len(range(y, side_px, step_y))) for x, y, step_x, step_y in passes]
+    raw = b"".join(bytes(((columns * depth * CHANNELS[colour_type] + 7) // 8 + 1) * count) for columns, count in rows)
+    palette = chunk(b"PLTE", bytes(768)) if colour_type == 3 else b""
+    png = SIGNATURE + header_chunk(side_px, side_px, depth, colour_type, interlaced) + palette
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    small.write_bytes(as_png(photo(600, 500)))
+    large.write_bytes(png + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND"))
+    environment = {**os.environ, FAST_VARIABLE: fast, "MALLOC_ARENA_MAX": "1"}
+    ask = "import pathlib, sys; from sdgen_thumbnail_plugin import imaging, png; print(4 * imaging.peak_pixels("
+    ask += "png.read_header(pathlib.Path(sys.argv[2]).read_bytes())))"
+    taken_bytes, asked_bytes = (
+        int(subprocess.run([sys.executable, "-c", code, small, large], env=environment, check=True,
+                           capture_output=True).stdout)
+        for code in (_MEASURING_CHILD, ask)
+    )  # fmt: skip
+    assert taken_bytes < asked_bytes * 1.1 + 8 * 2**20, (taken_bytes / side_px**2, asked_bytes / side_px**2)
 
 
 def test_a_picture_over_the_limit_is_refused_before_it_is_decoded() -> None:
