@@ -41,12 +41,13 @@ def catchup(
         heap.keep_freed()
         summary, fault = _work(place, smart=smart, quiet=as_json)
         failed = len(place.catalog.failures())
+        misses_images = place.keeper.misses_all_images()
     if fault is not None:
         raise fault
     if as_json:
         typer.echo(json.dumps({"schema": 1} | asdict(summary) | {"failures": failed}))
     else:
-        _tell(summary, failed)
+        _tell(summary, failed, place.source.location if misses_images else None)
     if summary.errors:
         raise typer.Exit(EXIT_FAILED)
 
@@ -124,15 +125,18 @@ def _sum(smart: Summary, audit: Summary) -> Summary:
     )
 
 
-def _tell(summary: Summary, failed: int) -> None:
-    from sdgen_thumbnail_plugin.printing import counted
+def _tell(summary: Summary, failed: int, without_images: str | None) -> None:
+    from sdgen_thumbnail_plugin.printing import counted, printable
 
     typer.echo(f"✓ {counted(summary.created, 'thumbnail')} made, {summary.skipped:,} were up to date")
     if summary.errors:
         typer.echo(f"✗ {counted(summary.errors, 'image')} failed: sdgen-thumbnails failures shows them", err=True)
     elif failed:
         typer.echo(f"  {counted(failed, 'image')} failed earlier: sdgen-thumbnails failures shows them")
-    if summary.held_back:
+    if without_images is not None:
+        typer.echo(f"✗ {printable(without_images)} holds no images; nothing was deleted", err=True)
+        typer.echo("    Mount the drive; if its images are gone on purpose, delete the folder of thumbnails", err=True)
+    elif summary.held_back:
         typer.echo(
             f"  {summary.held_back:,} thumbnails have no source any more and were kept: "
             "sdgen-thumbnails clean --dry-run shows them"

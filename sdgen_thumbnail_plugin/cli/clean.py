@@ -35,13 +35,13 @@ def clean(
     from sdgen_thumbnail_plugin.printing import counted, printable
 
     with opened(source_dir=source_dir, target_dir=target_dir) as place:
-        if not place.source.root_holds_anything():
+        orphans = list(_orphans(place.keeper))
+        if not place.keeper.trusts_root() and (orphans or not place.source.root_holds_anything()):
             raise RootsError(
-                "is empty, so every thumbnail would go; nothing is deleted",
+                "holds no images, so every thumbnail would go; nothing is deleted",
                 path=place.source.location,
                 remedy="mount the drive, or delete the thumbnail folder by hand",
             )
-        orphans = list(_orphans(place.keeper))
         deleted = [] if dry_run else [key for key in orphans if place.keeper.delete_orphan(key)]
     if as_json:
         typer.echo(json.dumps({"schema": 1, "orphans": orphans, "deleted": deleted}))

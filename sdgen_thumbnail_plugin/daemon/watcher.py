@@ -174,21 +174,20 @@ class Watcher:
                 remedy = "mount the drive or create the folder; watching goes on by itself"
                 self._problems["root"] = Problem(f"the source folder {self._root} is not there", remedy, time.time())
             return False
-        self._tell_of_an_empty_root()
         returned = self._problems.pop("root", None) is not None
         if returned or identity != self._root_identity:
             reason = "The source folder is back" if returned else "Another folder took the source's place"
             self._watch_anew(reason, at_once=True)
+        self._tell_of_a_root_without_images()
         return True
 
-    def _tell_of_an_empty_root(self) -> None:
-        """A source with nothing in it, where thumbnails are known of, is more likely an unmounted drive than a wish."""
-        if self._source.root_holds_anything() or not any(self._catalog.directories()):
-            self._problems.pop("empty", None)
-        elif "empty" not in self._problems:
-            log.warning("✗ The source folder %s is empty; nothing is deleted", printable(str(self._root)))
-            remedy = "mount the drive; if it is empty on purpose, delete the folder of thumbnails"
-            self._problems["empty"] = Problem(f"the source folder {self._root} is empty", remedy, time.time())
+    def _tell_of_a_root_without_images(self) -> None:
+        if not self._keeper.misses_all_images():
+            self._problems.pop("images", None)
+        elif "images" not in self._problems and not self._is_catching_up():  # which may find them under new names
+            log.warning("✗ The source folder %s holds no images; nothing is deleted", printable(str(self._root)))
+            remedy = "mount the drive; if its images are gone on purpose, delete the folder of thumbnails"
+            self._problems["images"] = Problem(f"the source folder {self._root} holds no images", remedy, time.time())
 
     def _check_observer(self) -> None:
         trouble = self._lookout.trouble()

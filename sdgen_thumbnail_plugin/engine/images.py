@@ -110,6 +110,7 @@ class ImageKeeper:
         stamp = self.source.get_image_metadata(key)
         if stamp is None:
             return self._follow_a_vanished_source(key)
+        self._note_seen(key)
         started_s = time.perf_counter()
         try:
             self._refuse_a_taken_name(key)
@@ -141,6 +142,13 @@ class ImageKeeper:
             self._records.drop_failure(key)
         self._note_remade(key)
         return Outcome(key, OutcomeKind.CREATED, time.perf_counter() - started_s, checksum=checksum)
+
+    def _note_seen(self, key: str) -> None:
+        """An image is there; for those who want to know."""
+
+    def trusts_root(self) -> bool:
+        """Whether an image that is not in the source may be taken for deleted."""
+        return self.source.root_holds_anything()
 
     def _name(self, key: str) -> str:
         """The key of an image's thumbnail."""
@@ -274,7 +282,7 @@ class ImageKeeper:
         """
         if self._has_source(wanted):
             return False
-        if not self.source.root_holds_anything():
+        if not self.trusts_root():
             return False
         deleted = self.target.delete_image(wanted)
         self._remove_if_empty(parent_of(wanted))

@@ -27,6 +27,7 @@ from sdgen_thumbnail_plugin.engine.plan import (
 )
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.scan import DirectoryView, look_at, parent_of, times_of
+from sdgen_thumbnail_plugin.engine.trust import RootTrust
 from sdgen_thumbnail_plugin.errors import SourceChangedError, SourceGoneError
 from sdgen_thumbnail_plugin.model import Action, ActionKind, Failure, Reason, Recipe, Stamp
 from sdgen_thumbnail_plugin.printing import printable
@@ -107,6 +108,22 @@ class Keeper(ImageKeeper):
         self._outdated: set[str] = set()  # directories without a record whose samples showed other settings
         self._last_times: dict[str, int | None] = {}
         self._orphans = Orphans()
+        self._trust = RootTrust(source, catalog)
+
+    # -- the root
+
+    def trusts_root(self) -> bool:
+        return self._trust.holds()
+
+    def misses_all_images(self) -> bool:
+        """Whether thumbnails are known of, but the source has none of their images, which is more likely an unmounted
+        drive than a wish. Nothing is deleted then."""
+        if self.trusts_root():
+            return False
+        return any(record.thumbnails or record.orphans for record in self.catalog.records().values())
+
+    def _note_seen(self, key: str) -> None:
+        self._trust.note(parent_of(key))
 
     # -- orphans held back
 
@@ -128,6 +145,8 @@ class Keeper(ImageKeeper):
     def survey(self, directory: str) -> DirectorySurvey:
         """Looks at a directory and plans; changes nothing. Raises ``MachineError``."""
         view = look_at(self.source, self.target, directory)
+        if view.sources:
+            self._trust.note(directory)
         record = self.catalog.record(directory)
         exact = self.target.keeps_times and all_exact(view.sources, view.thumbnails)
         near = not exact and any(
@@ -205,7 +224,7 @@ class Keeper(ImageKeeper):
         return deferred, found
 
     def _remove_empty(self, directory: str) -> bool:
-        return self.may_delete_in(directory) and self.source.root_holds_anything() and self._remove_if_empty(directory)
+        return self.may_delete_in(directory) and self.trusts_root() and self._remove_if_empty(directory)
 
     def finish_directory(self, directory: str) -> bool:
         """Looks again, and writes down what is there. Returns whether the directory is complete."""

@@ -78,7 +78,8 @@ class ImageStorage(Protocol):
         """Something that changes when another folder takes the root's place; None while there is no root."""
 
     def root_holds_anything(self) -> bool:
-        """Whether the root is there, can be listed and is not empty. Nothing is deleted while it does not."""
+        """Whether the root is there, can be listed, and holds more than what file systems and desktops make by
+        themselves (``lost+found``). Nothing is deleted while it does not."""
 
     def directory_mtimes(self, directories: Iterable[str]) -> dict[str, int | None]:
         """Modification times in nanoseconds, one cheap call each; None for a directory that is not there,

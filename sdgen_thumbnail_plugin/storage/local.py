@@ -42,6 +42,12 @@ _TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{16}\.sdgen-tmp\Z")
 _SESSION_TIME = re.compile(r"(\d{8})[_-]?(\d{6})")
 _MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 
+_OF_THE_SYSTEM = frozenset(
+    ("lost+found", "System Volume Information", "$RECYCLE.BIN", "RECYCLER", "desktop.ini", "Thumbs.db", "aquota.user",
+     "aquota.group", "@eaDir", "#recycle", "#snapshot")
+)  # fmt: skip
+"""What ext, NTFS and exFAT, quotas and network drives put into the root of a volume; often nobody may read them."""
+
 # A time that no file system with whole or even seconds, or with 100 ns (NTFS), can keep as it is.
 _PROBE_TIME_NS = 1_700_000_001_123_456_789
 _WHOLE_SECONDS_TOLERANCE_NS = 2_000_000_000
@@ -50,6 +56,12 @@ _WHOLE_SECONDS_TOLERANCE_NS = 2_000_000_000
 def is_image_name(name: str, suffix: str = SOURCE_SUFFIX) -> bool:
     """Whether a file of this name is one of ours: the suffix in any case, and not hidden (``.x.png``, ``._x.png``)."""
     return name[-len(suffix) :].lower() == suffix and not name.startswith(".")
+
+
+def _is_of_the_system(name: str) -> bool:
+    """Whether file systems and desktops make files or folders of this name by themselves; hidden ones
+    (``.Trash-1000``, ``.DS_Store``, ``.nfs…``) are all taken for such, as everywhere here."""
+    return name.startswith(".") or name in _OF_THE_SYSTEM
 
 
 def _mapped(error: OSError, path: str) -> ThumbnailError:
@@ -108,7 +120,7 @@ class LocalImageStorage:
     def root_holds_anything(self) -> bool:
         try:
             with os.scandir(self._root) as entries:
-                return next(entries, None) is not None
+                return any(not _is_of_the_system(entry.name) for entry in entries)
         except OSError:
             return False
 
@@ -201,7 +213,8 @@ class LocalImageStorage:
                 if _TEMPORARY.match(entry.name):
                     temporaries.append(key)
             elif entry.is_dir(follow_symlinks=False):
-                directories.append(key)
+                if entry.name not in _OF_THE_SYSTEM:
+                    directories.append(key)
             elif is_image_name(entry.name, self._suffix):
                 try:
                     status = entry.stat(follow_symlinks=False)

@@ -93,14 +93,50 @@ def test_clean_shows_orphans_before_it_deletes_them(project: Project) -> None:
     assert project.is_exact()
 
 
-def test_clean_refuses_when_the_source_is_empty(project: Project) -> None:
+@pytest.fixture(params=["", "lost+found", ".Trash-1000", "System Volume Information", "somebody's/papers"])
+def without_images(project: Project, request: pytest.FixtureRequest) -> Project:
+    """A project whose source is not there, but another folder is, in which there is this folder at most."""
     run("catchup")
-    shutil.rmtree(project.results)
-    project.results.mkdir()
-    code, output = run("clean")
-    assert code == 2
-    assert "mount the drive" in output
-    assert project.thumbnail("20251110_151059-a/1.png").exists()
+    project.results.rename(project.root / "elsewhere")
+    (project.results / request.param).mkdir(parents=True)
+    return project
+
+
+@pytest.mark.parametrize("catalog", ["kept", "lost"])
+def test_clean_refuses_when_the_source_holds_no_images(without_images: Project, catalog: str) -> None:
+    if catalog == "lost":
+        shutil.rmtree(without_images.home.state_dir)
+    for arguments in (("clean", "--dry-run"), ("clean",)):
+        code, output = run(*arguments)
+        assert code == 2
+        assert "mount the drive" in output
+    assert len(list(without_images.thumbnails.rglob("*.webp"))) == 2
+
+
+@pytest.mark.parametrize("catalog", ["kept", "lost"])
+def test_catchup_deletes_nothing_and_says_so_when_the_source_holds_no_images(
+    without_images: Project, catalog: str
+) -> None:
+    if catalog == "lost":
+        shutil.rmtree(without_images.home.state_dir)
+    assert "holds no images; nothing was deleted" in run("catchup")[1]
+    assert len(list(without_images.thumbnails.rglob("*.webp"))) == 2
+    shutil.rmtree(without_images.results)
+    (without_images.root / "elsewhere").rename(without_images.results)
+    assert "holds no images" not in run("catchup")[1]
+    assert without_images.is_exact()
+
+
+@pytest.mark.parametrize("command", ["catchup", "clean"])
+def test_thumbnails_of_all_sessions_but_a_renamed_one_go(project: Project, command: str) -> None:
+    run("catchup")
+    shutil.rmtree(project.results / "20251110_151059-a")
+    (project.results / "20251111_151059-b").rename(project.results / "elsewhere")
+    if command == "clean":
+        run("clean")
+        assert list(project.thumbnails.rglob("*.webp")) == []
+    run("catchup")
+    assert project.is_exact()
 
 
 def test_the_configuration_file_names_the_folders_and_the_settings(project: Project) -> None:

@@ -87,6 +87,7 @@ def test_an_image_that_is_not_there_is_gone(engine: Engine) -> None:
 
 def test_a_deleted_image_loses_its_thumbnail_while_others_are_there(engine: Engine) -> None:
     one, other = draw(engine.project, SESSION, 2, done=2)
+    engine.keeper.survey(SESSION)  # until an image was seen, nothing says that this is the right source
     (engine.project.results / one).unlink()
     assert right(engine, one).kind is OutcomeKind.DELETED
     assert not engine.project.thumbnail(one).exists()

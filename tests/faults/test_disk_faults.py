@@ -55,6 +55,45 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextlib.contextmanager
+def mounted_new(folder: Path) -> Iterator[None]:
+    """A file system over a folder that was just made, as ``mkfs`` leaves it; or one that looks like it."""
+    image = folder.parent / "new.ext4"
+    with image.open("wb") as file:
+        file.truncate(2 * 1024 * 1024)
+    made = shutil.which("mkfs.ext4") and not subprocess.run(["mkfs.ext4", "-q", str(image)], check=False).returncode
+    if not made or subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=False).returncode:
+        with mounted(folder, "size=1m"):
+            (folder / "lost+found").mkdir()
+            yield
+        return
+    try:
+        assert [path.name for path in folder.iterdir()] == ["lost+found"]
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+OTHER_DRIVES: dict[str, Sequence[str]] = {
+    "empty": (),
+    "new": (),
+    "used by a desktop": (".Trash-1000/files", "System Volume Information", "$RECYCLE.BIN"),
+    "somebody's": ("papers/letters", "music"),
+}
+"""What may be mounted in the place of the source, and the folders it holds."""
+
+
+@contextlib.contextmanager
+def mounted_instead(folder: Path, kind: str) -> Iterator[None]:
+    """Another drive over a folder, for as long as the context lasts."""
+    with mounted_new(folder) if kind == "new" else mounted(folder, "size=1m"):
+        for name in OTHER_DRIVES[kind]:
+            (folder / name).mkdir(parents=True)
+        if kind == "somebody's":
+            (folder / "list.txt").touch()
+        yield
+
+
 def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
@@ -188,28 +227,36 @@ def test_a_deleted_target_is_made_again(project: Project, observer: str) -> None
 def test_a_source_deleted_and_made_again_is_told_and_watched_again(project: Project, observer: str) -> None:
     with watching(project, observer=observer):
         wait_until_well(project)
+        before = inodes(project)
         shutil.rmtree(project.results)
         wait_until_told(project, "source folder", "not there")
+        wait_for_several_looks(project)
+        assert inodes(project) == before
         project.image("20251111_000000-again/a.png")
         wait_until_well(project)
         project.image("20251111_000000-again/later.png")
         wait_until_well(project)
 
 
+def wait_for_several_looks(project: Project) -> None:
+    """What is gone goes at the second look, a second after the first: several have passed by then."""
+    beats_at_s = project.state()["updated_at_s"]
+    wait_for(lambda: project.state().get("updated_at_s", 0) > beats_at_s + 3, SOON_S)
+
+
 @pytest.mark.parametrize("observer", ["native", "polling"])
-def test_an_empty_mount_in_the_sources_place_deletes_nothing(
-    project: Project, observer: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("drive", OTHER_DRIVES)
+def test_another_drive_in_the_sources_place_deletes_nothing(
+    project: Project, drive: str, observer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(5):
         project.image(f"{OLD}/below/{number}.png")
     with watching(project, observer=observer):
         wait_until_well(project)
         before = inodes(project)
-        with mounted(project.results, "size=1m"):
+        with mounted_instead(project.results, drive):
             wait_for(lambda: "Another folder took the source's place" in caplog.text, SOON_S)
-            # What is gone goes at the second look, a second after the first: several have passed by then.
-            beats_at_s = project.state()["updated_at_s"]
-            wait_for(lambda: project.state().get("updated_at_s", 0) > beats_at_s + 3, SOON_S)
+            wait_for_several_looks(project)
             assert inodes(project) == before
         wait_until_well(project)
         assert inodes(project) == before
@@ -217,29 +264,93 @@ def test_an_empty_mount_in_the_sources_place_deletes_nothing(
         wait_until_well(project)
 
 
-def test_an_empty_mount_at_the_start_deletes_nothing(project: Project) -> None:
+@pytest.mark.parametrize("catalog", ["kept", "lost"])
+@pytest.mark.parametrize("drive", OTHER_DRIVES)
+def test_another_drive_at_the_start_deletes_nothing(project: Project, drive: str, catalog: str) -> None:
     for number in range(5):
         project.image(f"{OLD}/below/{number}.png")
     with watching(project):
         wait_until_well(project)
     before = inodes(project)
+    if catalog == "lost":
+        shutil.rmtree(project.home.state_dir)
     with contextlib.ExitStack() as mount:
-        mount.enter_context(mounted(project.results, "size=1m"))
+        mount.enter_context(mounted_instead(project.results, drive))
         with watching(project):
-            beats_at_s = project.state()["updated_at_s"]
-            wait_for(lambda: project.state().get("updated_at_s", 0) > beats_at_s + 3, SOON_S)
+            wait_until_told(project, "source folder", "no images")
+            wait_for_several_looks(project)
             assert inodes(project) == before
             mount.close()
             wait_until_well(project)
             assert inodes(project) == before
 
 
-def test_an_empty_mount_in_the_sources_place_is_told_while_it_lasts(project: Project) -> None:
+@pytest.mark.parametrize("drive", OTHER_DRIVES)
+def test_another_drive_in_the_sources_place_is_told_while_it_lasts(project: Project, drive: str) -> None:
+    with watcher_process(project):
+        wait_until_well(project)
+        with mounted_instead(project.results, drive):
+            wait_for(lambda: told(project, "source folder", "no images"), 8)
+            report = status(project)
+            assert report["health"] == "degraded"
+            assert "mount the drive" in report["problems"][0]["remedy"]
+        wait_until_well(project)
+        assert status(project)["health"] == "well"
+
+
+@pytest.mark.parametrize("drive", OTHER_DRIVES)
+def test_no_command_deletes_anything_while_another_drive_is_in_the_sources_place(project: Project, drive: str) -> None:
+    run_ours(project, "catchup")
+    before = inodes(project)
+    with mounted_instead(project.results, drive):
+        run_ours(project, "catchup")
+        for arguments in (("clean", "--dry-run"), ("clean",)):
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                run_ours(project, *arguments)
+            assert refused.value.returncode == 2
+        assert inodes(project) == before
+    run_ours(project, "clean")
+    assert inodes(project) == before
+    assert project.is_exact()
+
+
+def test_a_folder_that_the_file_system_made_in_the_source_need_not_be_read(project: Project) -> None:
+    (project.results / "lost+found").mkdir(mode=0)
+    with watcher_bound_by_permissions(project):
+        wait_until_well(project)
+        project.image(f"{OLD}/later.png")
+        wait_until_well(project)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_all_sessions_deleted_on_purpose_take_their_thumbnails_along_once_it_is_clear_that_they_are_gone(
+    project: Project, watched: bool
+) -> None:
+    (project.results / "notes.txt").touch()
+    thumbnail = project.thumbnail(f"{OLD}/first.png")
     with watching(project):
         wait_until_well(project)
-        with mounted(project.results, "size=1m"):
-            wait_for(lambda: told(project, "source folder"), 8)
+        if watched:
+            shutil.rmtree(project.results / OLD)
+            wait_until_well(project)
+    if not watched:
+        shutil.rmtree(project.results / OLD)
+        with watching(project):
+            wait_until_told(project, "source folder", "no images")
+            assert thumbnail.exists(), "it may be another folder of notes"
+            project.image("20251111_000000-new/a.png")
+            wait_until_well(project)
+    assert not thumbnail.parent.exists()
+
+
+def test_the_only_session_renamed_while_nobody_watched_is_followed(project: Project) -> None:
+    with watching(project):
         wait_until_well(project)
+    before = inodes(project)
+    (project.results / OLD).rename(project.results / "20251110_151059-new")
+    with watching(project):
+        wait_until_well(project)
+    assert list(inodes(project).values()) == list(before.values()), "it was made again"
 
 
 def test_a_source_mounted_over_an_empty_folder_is_watched(project: Project) -> None:

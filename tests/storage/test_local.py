@@ -315,6 +315,18 @@ def test_another_folder_in_the_roots_place_is_another_root(source: LocalImageSto
     assert source.root_holds_anything()
 
 
+def test_what_systems_put_into_a_root_by_themselves_is_nothing(source: LocalImageStorage) -> None:
+    root = Path(source.location)
+    for name in ("lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trash-1000"):
+        (root / name).mkdir(parents=True)
+    for name in (".DS_Store", "desktop.ini", "Thumbs.db"):
+        (root / name).touch()
+    assert not source.root_holds_anything()
+    assert source.list_directory("").directories == []
+    (root / "notes.txt").touch()
+    assert source.root_holds_anything()
+
+
 def test_the_tolerance_is_none_where_times_are_kept_whole(target: LocalImageStorage) -> None:
     Path(target.location).mkdir()
     assert target.time_tolerance_ns() in range(1000)
