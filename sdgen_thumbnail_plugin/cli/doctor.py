@@ -67,7 +67,7 @@ def doctor(source_dir: SourceOption = None, target_dir: TargetOption = None, as_
             mark, colour = ("✓", "green") if check.well else ("✗", "red") if check.fatal else ("!", "yellow")
             line = Text.assemble((f"{mark} ", colour), (f"{check.name}: ", "bold"), printable(check.finding))
             if not check.well:
-                line.append(f"\n    → {check.remedy}")
+                line.append(f"\n    → {printable(check.remedy)}")
             console.print(line, soft_wrap=True)
     if any(check.fatal and not check.well for check in checks):
         raise typer.Exit(EXIT_FAILED)

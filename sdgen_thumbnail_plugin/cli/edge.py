@@ -72,4 +72,4 @@ def _tell(message: str, remedy: str) -> None:
     text = printable_lines(message)  # paths in it may be called anything
     typer.echo(typer.style("error: ", fg="red", bold=True) + text, err=True, color=colour)
     if remedy:
-        typer.echo(typer.style("  fix: ", fg="green") + remedy, err=True, color=colour)
+        typer.echo(typer.style("  fix: ", fg="green") + printable_lines(remedy), err=True, color=colour)

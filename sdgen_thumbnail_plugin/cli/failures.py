@@ -35,7 +35,7 @@ def failures(source_dir: SourceOption = None, target_dir: TargetOption = None, a
         return
     for failure in found:
         typer.echo(f"✗ {printable(failure.key)}: {printable(failure.message)}")
-        typer.echo(f"    {failure.remedy}")
+        typer.echo(f"    {printable(failure.remedy)}")
     typer.echo(
         f"{counted(len(found), 'image')} failed. Changed files are tried again by themselves, others with: retry"
     )
@@ -69,7 +69,7 @@ def retry(
             outcome = place.keeper.make_image_right(key, room=lambda _: contextlib.nullcontext())
             if outcome.kind is OutcomeKind.FAILED:
                 again.append(key)
-                typer.echo(f"✗ {printable(key)}: {outcome.error}", err=True)
+                typer.echo(f"✗ {printable(key)}: {printable(outcome.error or '')}", err=True)
     tried = len(keys or known)
     typer.echo(f"✓ {tried - len(again)} of {tried} images have their thumbnail now" if tried else "✓ No image failed")
     if again:

@@ -49,13 +49,14 @@ def stop(source_dir: SourceOption = None, target_dir: TargetOption = None) -> No
     from sdgen_thumbnail_plugin.daemon.process import find_watcher, stop_watcher
     from sdgen_thumbnail_plugin.errors import NotRunningError
     from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.printing import printable
 
     home = find_home()
     if source_dir is not None or target_dir is not None:
         running = find_watcher(home)
         if running is not None and not running.watches(_checked({"source_dir": source_dir, "target_dir": target_dir})):
             remedy = "stop it with: sdgen-thumbnails stop"
-            raise NotRunningError(f"the watcher that runs watches {running.source_dir}", remedy=remedy)
+            raise NotRunningError(f"the watcher that runs watches {printable(running.source_dir)}", remedy=remedy)
     watcher = stop_watcher(home)
     typer.echo(f"✓ Stopped the watcher (PID {watcher.pid})")
 

@@ -141,7 +141,9 @@ def render(report: Mapping[str, Any]) -> RenderableType:
     for name, value in _rows(report):
         table.add_row(f"  {name}", Text(printable(value)))  # a str would be read as markup
     problems = [
-        Text.assemble(("  ✗ ", "red"), printable(str(problem["message"])), ("\n    → ", "dim"), str(problem["remedy"]))
+        Text.assemble(
+            ("  ✗ ", "red"), printable(str(problem["message"])), ("\n    → ", "dim"), printable(str(problem["remedy"]))
+        )
         for problem in report["problems"]
     ]
     if health == "not running":

@@ -32,6 +32,7 @@ from sdgen_thumbnail_plugin.errors import (
     StopFailedError,
 )
 from sdgen_thumbnail_plugin.home import Home, replace_text
+from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.settings import Settings
 
 __all__ = [
@@ -172,7 +173,11 @@ def holding_the_lock(home: Home) -> Iterator[None]:
         lock.acquire(timeout=_LOCK_PATIENCE_S, poll_interval=0.01)
     except filelock.Timeout as error:
         watcher = find_watcher(home)
-        who = f"process {watcher.pid} watches {watcher.source_dir}" if watcher else "another process holds its lock"
+        who = (
+            f"process {watcher.pid} watches {printable(watcher.source_dir)}"
+            if watcher
+            else "another process holds its lock"
+        )
         raise AlreadyRunningError(f"a watcher is running already: {who}") from error
     try:
         _write_pid_file(home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ def write_state(path: Path, state: WatcherState) -> None:
 def read_state(path: Path) -> dict[str, Any] | None:
     """The state file's content; None where there is none, or none that we understand.
 
-    A file of a newer schema is not understood: its ``schema`` is the only key returned.
+    A file of a newer schema is not understood: its ``schema`` is the only key returned. Anybody may have written the
+    file: what is returned has every key of ``WatcherState``, each of its type, and no others. Texts may hold anything.
     """
     try:
         if path.stat().st_size > _LIMIT_BYTES:
@@ -82,17 +83,81 @@ def read_state(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+    if not isinstance(content, dict) or not _is_count(content.get("schema")):
         return None
     if content["schema"] > STATE_SCHEMA:
         return {"schema": content["schema"]}
-    wanted: dict[str, type | tuple[type, ...]] = {
-        "pid": int, "identity": str, "source_dir": str, "target_dir": str, "started_at_s": (int, float),
-        "updated_at_s": (int, float), "phase": str, "problems": list, "queue": dict, "observer": dict,
-    }  # fmt: skip
-    if not all(isinstance(content.get(key), kind) for key, kind in wanted.items()):
+    if not all(key in content and is_right(content[key]) for key, is_right in _SHAPE.items()):
         return None
-    return content
+    return {key: content[key] for key in _SHAPE}
+
+
+_Check = Callable[[object], bool]
+
+_MOST = 10.0**15
+"""Larger numbers are nobody's, and some cannot even be shown."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+def _or_none(is_right: _Check) -> _Check:
+    return lambda value: value is None or is_right(value)
+
+
+def _are(is_right: _Check) -> _Check:
+    return lambda value: isinstance(value, list) and all(map(is_right, value))
+
+
+def _each(is_right: _Check) -> _Check:
+    return lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
+
+
+def _with(**parts: _Check) -> _Check:
+    return lambda value: (
+        isinstance(value, dict) and all(name in value and is_right(value[name]) for name, is_right in parts.items())
+    )
+
+
+def _nothing_or(is_right: _Check) -> _Check:
+    return lambda value: value == {} or is_right(value)
+
+
+_SHAPE: Mapping[str, _Check] = {
+    "schema": _is_count,
+    "version": _is_text,
+    "pid": _is_count,
+    "identity": _is_text,
+    "source_dir": _is_text,
+    "target_dir": _is_text,
+    "started_at_s": _is_number,
+    "updated_at_s": _is_number,
+    "updated_monotonic_s": _is_number,
+    "phase": _is_text,
+    "observer": _with(kind=_is_text, reason=_is_text),
+    "progress": _nothing_or(_with(phase=_is_text, done=_is_count, total=_or_none(_is_count), session=_is_text)),
+    "queue": _each(_is_count),
+    "making": _are(_is_text),
+    "images_per_s": _is_number,
+    "counts": _each(_is_count),
+    "sessions": _with(complete=_is_count, incomplete=_is_count),
+    "images": _is_count,
+    "thumbnails": _is_count,
+    "failures": _is_count,
+    "orphans_held_back": _is_count,
+    "last_image": _or_none(_with(key=_is_text, at_s=_is_number, build_s=_is_number, latency_s=_or_none(_is_number))),
+    "problems": _are(_with(message=_is_text, remedy=_is_text, since_s=_or_none(_is_number))),
+    "tick_interval_s": _is_number,
+}
 
 
 def age_s(state: Mapping[str, Any]) -> float:

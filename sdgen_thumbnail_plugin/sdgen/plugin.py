@@ -138,12 +138,12 @@ def _say(text: str, style: str, details: str = "") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((text, style), (f"  {details}" if details else "", "dim"))
+    from sdgen_thumbnail_plugin.printing import printable
+
+    line = Text.assemble((printable(text), style), (f"  {printable(details)}" if details else "", "dim"))
     Console().print(line, soft_wrap=True)
 
 
 def _say_error(error: ThumbnailError) -> None:
-    from sdgen_thumbnail_plugin.printing import printable
-
     remedy = f" (fix: {error.remedy})" if error.remedy else ""
-    _say(printable(f"✗ Thumbnails: {' | '.join(str(error).splitlines())}{remedy}"), "red")
+    _say(f"✗ Thumbnails: {' | '.join(str(error).splitlines())}{remedy}", "red")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pty
@@ -20,20 +21,23 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+from rich.console import Console
 
 from drawing import chunk, iccp_chunk, rgb_profile, with_chunks
 from engines import open_engine
+from sdgen_thumbnail_plugin.cli.status import EXIT_CODES, gather, render
 from sdgen_thumbnail_plugin.daemon.process import holding_the_lock, identity_of
 from sdgen_thumbnail_plugin.daemon.status import WatcherState, write_state
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.model import Priority
-from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
+from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for
 from watching import Project, png, run_ours, watcher_process, watching
@@ -407,11 +411,12 @@ def stranger(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 def forged_state(project: Project, pid: int) -> dict[str, object]:
     """A state file in which everything about a process is true, but that it is no watcher."""
-    return {
-        "schema": 1, "pid": pid, "identity": identity_of(pid), "source_dir": str(project.results),
-        "target_dir": str(project.thumbnails), "started_at_s": time.time(), "updated_at_s": time.time(),
-        "phase": "watching", "problems": [], "queue": {}, "observer": {"kind": "native", "reason": "-"},
-    }  # fmt: skip
+    state = WatcherState(
+        pid, identity_of(pid) or "", str(project.results), str(project.thumbnails), time.time(), time.time(),
+        "watching", {"kind": "native", "reason": "-"}, sessions={"complete": 1, "incomplete": 0},
+        updated_monotonic_s=time.monotonic(),
+    )  # fmt: skip
+    return asdict(state)
 
 
 def forge(project: Project, pid: int) -> None:
@@ -505,6 +510,123 @@ def test_a_forged_catalog_costs_no_thumbnail_and_no_trouble(project: Project, ou
         wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
         assert project.state()["problems"] == []
         assert "Unexpected error" not in project.log()
+
+
+@contextlib.contextmanager
+def state_of_a_watcher(project: Project, **values: object) -> Iterator[dict[str, object]]:
+    """What a watcher of its own said of itself, but for some values. It is stopped, lest it says anything else."""
+    project.image(f"{SESSION}/a.png")
+    with watcher_process(project) as watcher:
+        wait_for(lambda: project.state().get("phase") == "watching" and project.is_exact(), SOON_S)
+        wait_for(lambda: project.state().get("last_image"), SOON_S)
+        watcher.suspend()
+        try:
+            state = project.state() | values
+            project.home.state_file.write_text(json.dumps(state), "ascii")
+            yield state
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a command may have replaced it
+                watcher.resume()
+
+
+def write_forged(project: Project, state: Mapping[str, object]) -> None:
+    project.home.state_file.write_text(json.dumps(state), "ascii")
+
+
+def assert_status_is_told(project: Project) -> str:
+    """Both forms of it, in words and without escapes; returns that for people."""
+    told = run(project, "status", "--json")
+    assert told.returncode == 4, told
+    report = json.loads(told.stdout, parse_constant=pytest.fail)  # NaN is no JSON
+    assert report["health"] == "degraded"
+    shown = without_colours(on_a_terminal(project, "status"))
+    for text in (shown, told.stdout.decode("utf-8"), told.stderr.decode("utf-8")):
+        assert_is_plain(text)
+        assert "Traceback" not in text
+        assert "unexpected" not in text
+    return shown
+
+
+HOSTILE_TEXT = "\x1b]0;owned\x07\x9b31m\u202e[bold]\r\udcff"
+
+
+def test_hostile_texts_in_the_state_file_are_shown_as_text(project: Project) -> None:
+    hostile = {
+        "source_dir": HOSTILE_TEXT, "target_dir": HOSTILE_TEXT, "phase": HOSTILE_TEXT,
+        "observer": {"kind": HOSTILE_TEXT, "reason": HOSTILE_TEXT}, "queue": {HOSTILE_TEXT: 1},
+        "progress": {"phase": HOSTILE_TEXT, "done": 1, "total": 2, "session": HOSTILE_TEXT},
+        "last_image": {"key": HOSTILE_TEXT, "at_s": 1.0, "build_s": 1.0, "latency_s": None},
+        "problems": [{"message": HOSTILE_TEXT, "remedy": HOSTILE_TEXT, "since_s": None}],
+        "making": [HOSTILE_TEXT], "counts": {HOSTILE_TEXT: 1}, "version": HOSTILE_TEXT,
+    }  # fmt: skip
+    with state_of_a_watcher(project, **hostile):
+        shown = assert_status_is_told(project)
+        assert shown.count("owned") >= 8
+        for arguments in (("start",), ("stop", "--source-dir", "."), ("doctor",)):
+            assert_is_plain(without_colours(on_a_terminal(project, *arguments)))
+
+
+def spoiled(state: Mapping[str, object], places: tuple[str, ...], value: object) -> dict[str, object]:
+    """A state with another value in one place, which may lie deep; none at all where it is ``...``."""
+    place, *below = places
+    inner = state[place]
+    if below and isinstance(inner, list):
+        return {**state, place: [spoiled(inner[0], tuple(below), value)]}
+    if below and isinstance(inner, dict):
+        return {**state, place: spoiled(inner, tuple(below), value)}
+    return {key: one for key, one in state.items() if key != place} | ({} if value is ... else {place: value})
+
+
+WRONG: tuple[object, ...] = (..., {}, [[]], True, "x" * 9, -1, 1.5, float("nan"), float("inf"), 10**400)
+
+
+def test_a_state_file_of_a_wrong_shape_is_damaged_and_nothing_worse(project: Project) -> None:
+    problem = {"message": "m", "remedy": "r", "since_s": 1.0}
+    progress = {"phase": "audit", "done": 1, "total": 2, "session": "s"}
+    with state_of_a_watcher(project, problems=[problem], progress=progress) as state:
+        settings, home = Settings(source_dir=project.results, target_dir=project.thumbnails), project.home
+        places: list[tuple[str, ...]] = [(name,) for name in state]
+        places += [(name, inner) for name, one in state.items() if isinstance(one, dict) for inner in one]
+        places += [("problems", name) for name in problem]
+        for place in places:
+            for value in WRONG:
+                write_forged(project, spoiled(state, place, value))
+                report = gather(home, settings)
+                json.dumps(report, allow_nan=False)
+                Console(file=io.StringIO()).print(render(report))
+                assert report["health"] in EXIT_CODES, (place, value)
+        for place in (("images",), ("last_image", "at_s"), ("problems", "remedy"), ("sessions", "complete")):
+            write_forged(project, spoiled(state, place, ...))
+            assert "state file is damaged" in assert_status_is_told(project)
+
+
+def test_a_state_file_says_nothing_but_what_a_state_is(project: Project) -> None:
+    problem = {"message": "m", "remedy": "r"}
+    more = {"health": "superb", "running": "\x1b", "uptime_s": "x", "memory_bytes": [], "problems": [problem]}
+    with state_of_a_watcher(project, **more):
+        assert_status_is_told(project)
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "start", "restart", "catchup", "clean"])
+def test_a_state_file_that_names_folders_outside_makes_no_command_touch_them(
+    project: Project, outside: Path, command: str
+) -> None:
+    project.image(f"{SESSION}/a.png")
+    (outside / "results").mkdir()
+    before = everything_in(outside)
+    with watcher_process(project):
+        wait_for(project.is_exact, SOON_S)
+        for source, target in ((outside, outside / "below"), (outside / "results", outside), (outside, "\0")):
+            state = project.state() | {"source_dir": str(source), "target_dir": str(target)}
+            write_forged(project, state)
+            done = run(project, command)
+            assert b"Traceback" not in done.stderr
+            assert b"unexpected" not in done.stderr
+            assert everything_in(outside) == before
+            run(project, "start")
+        project.image(f"{SESSION}/later.png")
+        wait_for(project.is_exact, SOON_S)
+    assert everything_in(outside) == before
 
 
 # -- nothing from outside reaches a terminal as anything but text

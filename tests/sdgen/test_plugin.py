@@ -55,6 +55,11 @@ def test_the_commands_are_mounted_as_a_group() -> None:
     assert [group.name for group in app.registered_groups] == ["thumbnails"]
 
 
+def test_what_others_wrote_is_said_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    plugin._say("✓ instead of the one for \x1b]0;owned\x07", "green", "\u202e")
+    assert "✓ instead of the one for \\x1b]0;owned\\x07  \\u202e" in capsys.readouterr().out
+
+
 def test_the_watcher_is_started_once_and_stopped(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.image(f"{SESSION}/a.png")
     plugin.sdgen_webui_start(host_view(project))
