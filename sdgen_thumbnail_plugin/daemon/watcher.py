@@ -66,7 +66,8 @@ class Watcher:
         self._source = LocalImageStorage(settings.source_dir, SOURCE_SUFFIX)
         self._target = LocalImageStorage(settings.target_dir, THUMBNAIL_SUFFIX)
         self._sessions = LocalSessionStorage(self._source)
-        self._catalog = Catalog(home.catalog_file(self._source.location, self._target.location))
+        catalog_file = home.catalog_file(self._source.location, self._target.location)
+        self._catalog = Catalog(catalog_file, or_begin_without=True)
         self._keeper = Keeper(
             self._source,
             self._target,
@@ -116,7 +117,8 @@ class Watcher:
             on_watching: called once, as soon as no change can be missed any more.
         """
         if self._catalog.set_aside is not None:
-            log.warning("✗ The catalog was damaged; set aside as %s, looking at everything", self._catalog.set_aside)
+            what = "is of a newer version" if self._catalog.was_newer else "was damaged"
+            log.warning("✗ The catalog %s; set aside as %s, looking at everything", what, self._catalog.set_aside)
         try:
             self._watch()
             self._write_state()

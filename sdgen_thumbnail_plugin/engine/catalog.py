@@ -26,6 +26,8 @@ SCHEMA_VERSION = 2
 _BUSY_S = 5.0  # how long another process may hold the file (Python's own default)
 _FLUSH_BUSY_S = 1.0  # a write that finds it held is tried again at the next tick; meanwhile nobody else gets on
 
+_LATE_BUSY_S = 0.1  # the same where it could not even be opened, which may last
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS directories (
     directory BLOB PRIMARY KEY, source_ns INTEGER, target_ns INTEGER, recipe TEXT,
@@ -49,6 +51,14 @@ def _text(blob: bytes) -> str:
     return blob.decode("utf-8", "surrogateescape")
 
 
+class _NewerError(sqlite3.DatabaseError):
+    """A newer version of ours made the file."""
+
+
+def _is_of_a_lock(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
 def _is_key(blob: object) -> bool:
     """Whether a stored key is one: a damaged or forged catalog must not send us where the storages refuse to go."""
     if not isinstance(blob, bytes):
@@ -64,14 +74,24 @@ class Catalog:
 
     Args:
         path: the database file; its folder is made.
+        or_begin_without: where another process keeps the file to itself, begin with nothing remembered, and take over
+            what it holds with the first ``flush`` that can.
+
+    Attributes:
+        set_aside: where a file that could not be used is now; None where there was none.
+        was_newer: whether that one was of a newer version, and else damaged.
 
     Raises:
         CatalogError: it can neither be opened nor replaced.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, or_begin_without: bool = False) -> None:
         self.path = path
         self.set_aside: Path | None = None
+        self.was_newer = False
+        self._directories: dict[str, DirectoryRecord] = {}
+        self._failures: dict[str, Failure] = {}
+        self._is_open = True
         self._lock = threading.RLock()
         self._revision = 0
         self._dirty_directories: set[str] = set()
@@ -80,36 +100,49 @@ class Catalog:
         self._failures_by_directory: dict[str, list[str]] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = self._open()
-        except (OSError, sqlite3.Error) as error:
-            raise CatalogError(f"cannot be opened: {error}", path=str(path)) from error
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._connect()
+            self._connection = self._open(_BUSY_S)
         except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "unable to open" in str(error):
+            if not or_begin_without or not _is_of_a_lock(error):
+                raise self._cannot_be_opened(error) from error
+            self._is_open = False
+            self._connection = self._connect(":memory:", 0.0)
+        except (OSError, sqlite3.Error) as error:
+            raise self._cannot_be_opened(error) from error
+
+    def _cannot_be_opened(self, error: Exception) -> CatalogError:
+        remedy = f"end the process that has it open: lsof {self.path}" if _is_of_a_lock(error) else None
+        return CatalogError(f"cannot be opened: {error}", path=str(self.path), remedy=remedy)
+
+    def _open(self, busy_s: float) -> sqlite3.Connection:
+        try:
+            return self._connect(self.path, busy_s)
+        except _NewerError:
+            self.was_newer = True
+        except sqlite3.OperationalError as error:
+            if _is_of_a_lock(error) or "unable to open" in str(error):
                 raise
         except sqlite3.DatabaseError:
             pass
-        self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
+        what = "newer" if self.was_newer else "damaged"
+        self.set_aside = self.path.with_name(f"{self.path.name}.{what}-{int(time.time())}")
         self.path.replace(self.set_aside)
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        return self._connect()
+        return self._connect(self.path, busy_s)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
+    def _connect(self, path: Path | str, busy_s: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=busy_s, check_same_thread=False, isolation_level=None)
         try:
-            self._keep_a_write_ahead_log(connection)
+            self._keep_a_write_ahead_log(connection, busy_s)
             connection.execute("PRAGMA synchronous = OFF")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version in range(SCHEMA_VERSION):  # each version only added tables
                 connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            elif version > SCHEMA_VERSION:
+                raise _NewerError(f"schema version {version}")
             elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"schema version {version}")
-            self._directories = self._read_directories(connection)
-            self._failures = self._read_failures(connection)
+            self._take_over(self._read_directories(connection), self._read_failures(connection))
             self._seen_version = connection.execute("PRAGMA data_version").fetchone()[0]
             connection.execute(f"PRAGMA busy_timeout = {int(_FLUSH_BUSY_S * 1000)}")
         except BaseException:
@@ -117,17 +150,35 @@ class Catalog:
             raise
         return connection
 
+    def _take_over(self, directories: dict[str, DirectoryRecord], failures: dict[str, Failure]) -> None:
+        """What the file holds, but where more is known already because work began without it."""
+        with self._lock:
+            for directory in self._dirty_directories:
+                known = self._directories.get(directory)
+                if known == DirectoryRecord():  # it was found, but not looked at
+                    directories.setdefault(directory, known)
+                    continue
+                directories.pop(directory, None)
+                if known is not None:
+                    directories[directory] = known
+                self._dirty_failures.update(key for key in failures if parent_of(key) == directory)
+            for key in self._dirty_failures:
+                failures.pop(key, None)  # tried again since
+            self._directories, self._failures = directories, failures | self._failures
+            self._failures_by_directory = None
+            self._revision += 1
+
     @staticmethod
-    def _keep_a_write_ahead_log(connection: sqlite3.Connection) -> None:
+    def _keep_a_write_ahead_log(connection: sqlite3.Connection, busy_s: float) -> None:
         """Of two processes that make the catalog at once, one is refused here without the wait that ``timeout`` asks
         for: SQLite does not call its busy handler where a reader becomes the writer (sqlite3_busy_handler).
         """
-        deadline_s = time.monotonic() + _BUSY_S
+        deadline_s = time.monotonic() + busy_s
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline_s:
+                if not _is_of_a_lock(error) or time.monotonic() > deadline_s:
                     raise
                 time.sleep(0.005)
             else:
@@ -277,6 +328,8 @@ class Catalog:
     def flush(self) -> None:
         """Writes what changed. Raises ``CatalogError``; what was not written is kept for the next try."""
         with self._lock:
+            if not self._is_open:
+                self._open_late()
             if not self._dirty_directories and not self._dirty_failures and not self._dirty_stamps:
                 return
             try:
@@ -293,6 +346,14 @@ class Catalog:
             self._dirty_directories.clear()
             self._dirty_stamps.clear()
             self._dirty_failures.clear()
+
+    def _open_late(self) -> None:
+        try:
+            connection = self._open(_LATE_BUSY_S)
+        except (OSError, sqlite3.Error) as error:
+            raise self._cannot_be_opened(error) from error
+        self._connection.close()
+        self._connection, self._is_open = connection, True
 
     def _write(self) -> None:
         gone, kept = [], []

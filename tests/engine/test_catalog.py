@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -124,6 +125,73 @@ def test_a_file_of_a_newer_version_is_set_aside(path: Path) -> None:
         assert catalog.set_aside is not None
         with contextlib.closing(sqlite3.connect(catalog.set_aside)) as connection:
             assert connection.execute("SELECT count(*) FROM directories").fetchone() == (1,)
+
+
+def test_a_file_that_is_set_aside_says_why_in_its_name(path: Path) -> None:
+    for version, what in ((SCHEMA_VERSION + 1, "newer"), (-1, "damaged")):
+        with Catalog(path):
+            pass
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA user_version = {version}")
+        with Catalog(path) as catalog:
+            assert catalog.set_aside is not None
+            assert f".{what}-" in catalog.set_aside.name
+            assert catalog.was_newer == (what == "newer")
+
+
+@contextlib.contextmanager
+def kept_by_another(path: Path) -> Iterator[None]:
+    """Somebody has the file to himself, so that nobody can even read it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_BUSY_S", "_LATE_BUSY_S"):
+        monkeypatch.setattr(f"sdgen_thumbnail_plugin.engine.catalog.{name}", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_file_that_another_keeps_is_told_with_what_to_do(path: Path) -> None:
+    with Catalog(path):
+        pass
+    with kept_by_another(path), pytest.raises(CatalogError, match="locked") as refused:
+        Catalog(path)
+    assert "lsof" in refused.value.remedy
+
+
+@pytest.mark.usefixtures("impatient")
+def test_work_may_begin_without_the_file_and_what_it_holds_is_taken_over(path: Path) -> None:
+    with Catalog(path) as catalog:
+        for directory in ("looked at", "found", "gone", "not seen"):
+            catalog.put(directory, RECORD)
+            catalog.put_failure(failure(f"{directory}/old.png"))
+    newer = RECORD._replace(images=77)
+    keeping = contextlib.ExitStack()
+    keeping.enter_context(kept_by_another(path))
+    with keeping, Catalog(path, or_begin_without=True) as catalog:
+        assert catalog.records() == {}
+        assert catalog.set_aside is None
+        catalog.discover(["looked at", "found", "gone", "new"])
+        catalog.put("looked at", newer)
+        catalog.put_stamps("looked at", b"packed")
+        catalog.put_failure(failure("looked at/new.png"))
+        catalog.forget("gone")
+        assert catalog.reload_if_changed() == []
+        with pytest.raises(CatalogError, match="locked"):
+            catalog.flush()
+        keeping.close()
+        catalog.flush()
+        assert catalog.reload_if_changed() == []
+        before = catalog.records(), catalog.failures()
+    with Catalog(path) as catalog:
+        assert (catalog.records(), catalog.failures()) == before
+        assert before[0] == {"looked at": newer, "found": RECORD, "not seen": RECORD, "new": DirectoryRecord()}
+        assert sorted(before[1]) == ["found/old.png", "looked at/new.png", "not seen/old.png"]
+        assert catalog.stamps("looked at") == b"packed"
 
 
 def test_a_file_with_other_tables_is_set_aside(path: Path) -> None:

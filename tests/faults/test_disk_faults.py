@@ -594,17 +594,27 @@ def test_a_catalog_truncated_under_a_running_watcher_costs_no_thumbnail(project:
     assert before.items() <= inodes(project).items(), "thumbnails were made again"
 
 
+LOCKS = {
+    "others may read": (),
+    "with a journal": ("PRAGMA journal_mode = DELETE",),
+    "for good": ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", f"PRAGMA user_version = {SCHEMA_VERSION}", "COMMIT"),
+}
+"""How a process may keep a database to itself; but for the first, nobody else can even open it."""
+
+
 @contextlib.contextmanager
-def locking(catalog: Path) -> Iterator[None]:
+def locking(catalog: Path, lock: str = "others may read") -> Iterator[None]:
     """Another process keeps the catalog to itself."""
     program = (
         "import sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "for statement in sys.argv[2:]:\n"
+        "    connection.execute(statement).fetchall()\n"
         "connection.execute('BEGIN EXCLUSIVE')\n"
         "print('locked', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    with python_process(program, str(catalog), says="locked"):
+    with python_process(program, str(catalog), *LOCKS[lock], says="locked"):
         yield
 
 
@@ -622,18 +632,32 @@ def test_a_catalog_locked_by_another_process_is_told_and_costs_no_thumbnail(proj
         assert connection.execute("SELECT SUM(images) FROM directories").fetchone() == (9,), "it was not made up for"
 
 
-def test_a_watcher_starts_while_another_process_has_the_catalog_locked(project: Project) -> None:
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_watcher_starts_while_another_process_has_the_catalog_locked(project: Project, lock: str) -> None:
     complete(project)
+    before = inodes(project)
+    (project.results / "20251111_000000-other" / "0.png").unlink()
     project.image(f"{OLD}/later.png")
-    with locking(catalog_file(project)), watching(project):
-        wait_for(project.is_exact, SOON_S)
+    with contextlib.ExitStack() as other:
+        other.enter_context(locking(catalog_file(project), lock))
+        with watching(project):
+            wait_for(project.is_exact, SOON_S)
+            wait_until_told(project, "locked")
+            project.image("20251112_000000-new/a.png")
+            wait_for(project.is_exact, SOON_S)
+            other.close()
+            wait_until_well(project)
+    assert not list(project.home.state_dir.glob("*.sqlite3.*-*")), "it was set aside, though nothing is wrong with it"
+    del before["20251111_000000-other/0.webp"]
+    assert before.items() <= inodes(project).items(), "thumbnails were made again"
+    connection = sqlite3.connect(catalog_file(project))
+    with contextlib.closing(connection):
+        assert connection.execute("SELECT SUM(images) FROM directories").fetchone() == (8,), "it was not made up for"
 
 
-def catalogs(project: Project) -> Sequence[Path]:
-    return sorted(project.home.state_dir.glob("*.sqlite3*.damaged-*"))
-
-
-def test_a_catalog_of_a_newer_version_is_set_aside_and_costs_no_thumbnail(project: Project) -> None:
+def test_a_catalog_of_a_newer_version_is_set_aside_and_costs_no_thumbnail(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
     complete(project)
     before = inodes(project)
     connection = sqlite3.connect(catalog_file(project))
@@ -643,7 +667,9 @@ def test_a_catalog_of_a_newer_version_is_set_aside_and_costs_no_thumbnail(projec
         project.image(f"{OLD}/later.png")
         wait_until_well(project)
     assert before.items() <= inodes(project).items(), "thumbnails were made again"
-    (aside,) = catalogs(project)
+    assert "The catalog is of a newer version" in caplog.text
+    assert "damaged" not in caplog.text
+    (aside,) = project.home.state_dir.glob("*.sqlite3.newer-*")
     connection = sqlite3.connect(aside)
     with contextlib.closing(connection):
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
