@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -16,14 +17,16 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from drawing import as_png
+from drawing import as_png, picture_in
 from sdgen_thumbnail_plugin.daemon.status import read_state
 from sdgen_thumbnail_plugin.daemon.watcher import Watcher
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Summary
 from sdgen_thumbnail_plugin.engine.execute import Workers
 from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.errors import ImageError
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE, Home
+from sdgen_thumbnail_plugin.imaging import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
@@ -74,17 +77,44 @@ class Project:
         return (self.thumbnails / name).with_suffix(".webp")
 
     def is_fresh(self, name: str) -> bool:
-        """Whether the image's thumbnail carries its time."""
+        """Whether the image's thumbnail carries its time, and holds something."""
         try:
-            return self.thumbnail(name).stat().st_mtime_ns == (self.results / name).stat().st_mtime_ns
+            thumbnail = self.thumbnail(name).stat()
+            return thumbnail.st_size > 0 and thumbnail.st_mtime_ns == (self.results / name).stat().st_mtime_ns
         except FileNotFoundError:
             return False
 
     def is_exact(self) -> bool:
-        """Whether every image has its fresh thumbnail, and nothing else is in the target."""
+        """Whether every image has its fresh thumbnail, and nothing else is in the target; cheap to ask, and so without
+        looking at what the thumbnails show."""
         images = files_below(self.results, ".png")
         wanted = {path.with_suffix(".webp") for path in images}
         return wanted == files_below(self.thumbnails) and all(map(self.is_fresh, map(str, images)))
+
+    def faults(self) -> list[str]:
+        """All that is not as it should be once nothing is left to do: thumbnails that are missing, too many, of another
+        time or of another picture than their image's, unfinished files, and folders that the source does not have."""
+        found = []
+        images = {path.with_suffix(".webp"): path for path in files_below(self.results, ".png")}
+        there = files_below(self.thumbnails)
+        for path in sorted(images.keys() | there):
+            image = images.get(path)
+            right = None if image is None else _picture_of((self.results / image).read_bytes())
+            if right is None and path in there:
+                found.append(f"{path}: too many")
+            elif right is not None and path not in there:
+                found.append(f"{path}: missing")
+            elif right is not None and image is not None:
+                if picture_in((self.thumbnails / path).read_bytes()) != right:
+                    found.append(f"{path}: not the picture of its image")
+                if not self.is_fresh(str(image)):
+                    found.append(f"{path}: not of its image's time")
+        for folder, names, _ in os.walk(self.thumbnails):
+            for name in names:
+                directory = Path(folder, name).relative_to(self.thumbnails)
+                if not (self.results / directory).is_dir():
+                    found.append(f"{directory}/: a folder without a source")
+        return found
 
     def age(self) -> None:
         """Sets the times of all directories back, past the time in which they count as still changing."""
@@ -97,6 +127,29 @@ class Project:
 
     def log(self) -> str:
         return self.home.log_file.read_text("utf-8") if self.home.log_file.exists() else ""
+
+
+@functools.lru_cache(maxsize=2000)
+def _picture_of(image: bytes) -> bytes | None:
+    """The picture of an image's thumbnail, made once for all copies of the image; None where it cannot be shown."""
+    try:
+        return picture_in(make_thumbnail(image, Recipe()))
+    except ImageError:
+        return None
+
+
+def wait_until_faultless(project: Project, timeout: float) -> None:
+    """All is as it should be within so many seconds; else the test fails and says what is not."""
+
+    def is_faultless() -> bool:
+        try:
+            return not project.faults()
+        except FileNotFoundError:  # it went while it was looked at
+            return False
+
+    with contextlib.suppress(AssertionError):
+        wait_for(is_faultless, timeout)
+    assert project.faults() == []
 
 
 @dataclass

@@ -23,7 +23,7 @@ from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for
-from watching import Project, python_process, run_ours, status, watcher_process, watching
+from watching import Project, python_process, run_ours, status, wait_until_faultless, watcher_process, watching
 
 SOON_S = 60.0
 """What failed is tried again after 1, 2, 4 … 30 s, and the machine may be busy with other tests."""
@@ -121,7 +121,7 @@ def wait_until_well(project: Project) -> None:
     wait_for(project.is_exact, SOON_S)
     wait_for(lambda: project.state().get("problems") == [], SOON_S)
     wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
-    assert project.is_exact()
+    wait_until_faultless(project, SOON_S)
     assert project.state()["failures"] == 0
 
 
@@ -597,8 +597,10 @@ def test_a_catalog_truncated_under_a_running_watcher_costs_no_thumbnail(project:
 LOCKS = {
     "others may read": (),
     "with a journal": ("PRAGMA journal_mode = DELETE",),
-    "for good": ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", f"PRAGMA user_version = {SCHEMA_VERSION}", "COMMIT"),
-}
+    "for good": (
+        "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", f"PRAGMA user_version = {SCHEMA_VERSION}", "COMMIT",
+    ),
+}  # fmt: skip
 """How a process may keep a database to itself; but for the first, nobody else can even open it."""
 
 
@@ -627,6 +629,7 @@ def test_a_catalog_locked_by_another_process_is_told_and_costs_no_thumbnail(proj
             project.image(f"{OLD}/latest.png")
             wait_for(lambda: project.is_fresh(f"{OLD}/latest.png"), SOON_S)
         wait_until_well(project)
+        wait_for(lambda: project.state()["images"] == 9, SOON_S)
     connection = sqlite3.connect(catalog_file(project))
     with contextlib.closing(connection):
         assert connection.execute("SELECT SUM(images) FROM directories").fetchone() == (9,), "it was not made up for"
@@ -647,6 +650,7 @@ def test_a_watcher_starts_while_another_process_has_the_catalog_locked(project: 
             wait_for(project.is_exact, SOON_S)
             other.close()
             wait_until_well(project)
+            wait_for(lambda: project.state()["images"] == 8, SOON_S)
     assert not list(project.home.state_dir.glob("*.sqlite3.*-*")), "it was set aside, though nothing is wrong with it"
     del before["20251111_000000-other/0.webp"]
     assert before.items() <= inodes(project).items(), "thumbnails were made again"

@@ -33,7 +33,7 @@ from sdgen_thumbnail_plugin.daemon.watcher import Watcher
 from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
 from waiting import wait_for
-from watching import Project, png, run_ours, status, watcher_process, watching
+from watching import Project, png, run_ours, status, wait_until_faultless, watcher_process, watching
 
 # watchdog's own threads may die of what they see here (the watcher then watches anew), and tests make errors of that.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -73,7 +73,7 @@ def wait_until_well(project: Project, *, failures: int = 0) -> None:
     """Every image has its thumbnail, nothing else is there, and nobody complains any more."""
     wait_for(project.is_exact, SOON_S)
     wait_until_content(project, failures=failures)
-    assert project.is_exact()
+    wait_until_faultless(project, SOON_S)
 
 
 def wait_until_content(project: Project, *, failures: int = 0) -> None:

@@ -40,7 +40,7 @@ from sdgen_thumbnail_plugin.model import Priority
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for
-from watching import Project, png, run_ours, watcher_process, watching
+from watching import Project, png, run_ours, wait_until_faultless, watcher_process, watching
 
 SESSION = "20251110_151059-ours"
 SOON_S = 30.0
@@ -133,7 +133,7 @@ def test_a_linked_session_in_the_target_is_told_and_made_up_for(project: Project
         assert any(SESSION in problem["message"] for problem in told["problems"])
         assert everything_in(outside) == before
         (project.thumbnails / SESSION).unlink()
-        wait_for(project.is_exact, SOON_S)
+        wait_until_faultless(project, SOON_S)
         wait_for(lambda: project.state()["problems"] == [], SOON_S)
         assert json.loads(run_ours(project, "status", "--json"))["health"] == "well"
     assert everything_in(outside) == before
@@ -264,7 +264,7 @@ def test_a_session_swapped_for_a_link_under_a_watcher_leads_nobody_outside(
         assert everything_in(outside) == before
         for name in names:
             project.image(name)
-        wait_for(project.is_exact, SOON_S)
+        wait_until_faultless(project, SOON_S)
         wait_for(lambda: project.state()["problems"] == [], SOON_S)
     assert everything_in(outside) == before
 
@@ -278,7 +278,7 @@ def test_modes_of_all_that_is_written_follow_the_umask(project: Project, mask: i
     try:
         with watcher_process(project):
             project.image(f"{SESSION}/a.png")
-            wait_for(project.is_exact, SOON_S)
+            wait_until_faultless(project, SOON_S)
             wait_for(lambda: project.state().get("images") == 1, SOON_S)
             for root in (project.thumbnails, project.home.root):
                 for path in (root, *root.rglob("*")):
@@ -615,7 +615,7 @@ def test_a_state_file_that_names_folders_outside_makes_no_command_touch_them(
     (outside / "results").mkdir()
     before = everything_in(outside)
     with watcher_process(project):
-        wait_for(project.is_exact, SOON_S)
+        wait_until_faultless(project, SOON_S)
         for source, target in ((outside, outside / "below"), (outside / "results", outside), (outside, "\0")):
             state = project.state() | {"source_dir": str(source), "target_dir": str(target)}
             write_forged(project, state)
@@ -625,7 +625,7 @@ def test_a_state_file_that_names_folders_outside_makes_no_command_touch_them(
             assert everything_in(outside) == before
             run(project, "start")
         project.image(f"{SESSION}/later.png")
-        wait_for(project.is_exact, SOON_S)
+        wait_until_faultless(project, SOON_S)
     assert everything_in(outside) == before
 
 
