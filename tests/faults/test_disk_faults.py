@@ -320,6 +320,9 @@ def test_a_folder_that_the_file_system_made_in_the_source_need_not_be_read(proje
         wait_until_well(project)
         project.image(f"{OLD}/later.png")
         wait_until_well(project)
+        wait_for_several_looks(project)
+        assert project.state()["problems"] == []
+        assert "lost+found" not in project.log()
 
 
 @pytest.mark.parametrize("watched", [True, False])
