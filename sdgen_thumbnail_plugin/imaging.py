@@ -126,7 +126,7 @@ def make_thumbnail(png: bytes, recipe: Recipe, *, max_pixels: int = MAX_PIXELS) 
             f"has {header.width_px}x{header.height_px} pixels, {header.pixels:,} of at most {max_pixels:,}"
         )
     try:
-        parts = read_parts(png, header)
+        parts = read_parts(png, header, fast.crc32())
         small = _upright(_decoded(png, header, parts), header, parts.orientation, recipe.height_px)
         return _encode(_to_srgb(small, parts.profile), recipe)
     except MemoryError:

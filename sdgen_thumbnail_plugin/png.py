@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -138,11 +139,16 @@ def _foreign(head: bytes) -> ImageError:
     return NotAnImageError("is not an image of any kind we know")
 
 
-def read_parts(png: bytes, header: PngHeader) -> PngParts:
+def read_parts(png: bytes, header: PngHeader, crc32: Callable[[bytes | memoryview], int] = zlib.crc32) -> PngParts:
     """Finds the chunks that make up the picture, and proves the file whole.
 
     A file that is being written may have reserved its space: what is wrong in the middle counts only once its end is
     there, so truncation goes before damage.
+
+    Args:
+        png: the whole file.
+        header: what its header says.
+        crc32: computes the checksum of a chunk, as zlib does.
     """
     view = memoryview(png)
     kept: dict[bytes, bytes] = {}
@@ -164,7 +170,7 @@ def read_parts(png: bytes, header: PngHeader) -> PngParts:
             break
         if kind in (b"IDAT", b"PLTE", b"tRNS", b"eXIf", b"iCCP"):
             # Pillow checks the pixels by zlib's checksum alone, and not even that where the last rows come before it.
-            intact = zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
+            intact = crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
             if kind == b"IDAT":
                 pixels.append(view[at:end])
             elif intact:

@@ -271,3 +271,20 @@ def test_importing_ours_imports_no_library_of_theirs() -> None:
         "sys.exit(', '.join({'imagecodecs', 'numpy', 'cykooz_resizer', 'ctypes'} & sys.modules.keys()) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_the_extra_zlib_computes_the_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "has_extra", lambda: False)
+    fast._extra_crc32.cache_clear()
+    try:
+        assert fast.crc32() is zlib.crc32
+    finally:
+        fast._extra_crc32.cache_clear()
+
+
+@pytest.mark.skipif(not fast.has_extra(), reason=HINT["imagecodecs"])
+def test_the_extras_checksum_is_used_and_is_zlibs() -> None:
+    data = bytes(range(256)) * 4100
+    assert fast.crc32() is not zlib.crc32
+    for length in (0, 1, 15, 16, 17, 64, 255, 8192, len(data)):
+        assert fast.crc32()(memoryview(data)[:length]) == zlib.crc32(data[:length])

@@ -144,6 +144,7 @@ def switch(on: bool) -> None:
         sys.modules["imagecodecs"] = None  # type: ignore[assignment]
     fast._extra.cache_clear()
     fast._decoder.cache_clear()
+    fast._extra_crc32.cache_clear()
 
 
 @contextlib.contextmanager
