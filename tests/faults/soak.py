@@ -5,7 +5,8 @@
 30 minutes by default. A day: a session is generated, image after image; there is housekeeping (renames, moves, deletes,
 overwrites, a file that is no image); and after each part it is quiet until every image has its thumbnail, byte for byte
 the right one, and nothing else is in the target. Then memory, descriptors and threads of the watcher are read.
-Now and then the watcher is stopped, or killed, and things happen while it is away. Ends with a table, one row for each
+The first watcher lives through two thirds of the time, so that what grows slowly has the time to be seen; the others
+are stopped, or killed, one after the other, and things happen while none is there. Ends with a table, one row for each
 watcher, and with exit code 1 if anything was not as it should be. Linux only.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -44,11 +46,14 @@ SESSIONS = 8  # kept; older ones are deleted, so that the watcher has no reason 
 GENERATED = (8, 20)  # images of one session
 HOUSEKEEPING = 8  # things done in one part
 WATCHERS = 3  # in a run of up to ten minutes; in a longer one, one more for each three minutes
+FIRST = 2 / 3  # of the time is the first watcher's
 MOST_S = 60.0  # that may pass until all is as it should be; seconds on a machine with nothing else to do
 WARM_AFTER = 3  # quiet points: until then the libraries are loaded and all workers have had the largest images
 GROWTH_MIB = (
     12.0  # over the warm process: what the workers have in hand for the largest images, and the allocator's slack
 )
+DRIFT_MIB = 3.0  # from the first third of a life, once it is warm, to its last, in the middle
+ENOUGH = 6  # quiet points of one watcher, or the run says nothing about what grows
 MORE_DESCRIPTORS = 2  # than the warm process had: a catalog's page or a claim open at that moment
 
 
@@ -71,13 +76,19 @@ class Life:
     def warm(self, values: list[float] | list[int]) -> float:
         return max(values[:WARM_AFTER], default=0)
 
+    def drift_mib(self) -> float:
+        """How much more memory it had in the last third of its warm life than in the first."""
+        values = self.rss_mib[WARM_AFTER:]
+        third = len(values) // 3
+        return statistics.median(values[-third:]) - statistics.median(values[:third]) if third else 0.0
+
     def row(self, number: int) -> str:
         def span(values: list[float] | list[int]) -> str:
             return f"{self.warm(values):.0f} → {max(values, default=0):.0f}"
 
         return (
             f"| {number} | {self.ended} | {self.days} | {len(self.rss_mib)} | {self.made} | {self.longest_s:.1f} | "
-            f"{span(self.rss_mib)} | {span(self.descriptors)} | {span(self.threads)} |"
+            f"{span(self.rss_mib)} | {self.drift_mib():+.1f} | {span(self.descriptors)} | {span(self.threads)} |"
         )
 
 
@@ -330,14 +341,19 @@ class Soak:
                 self.housekeeping()
                 self.quiet()
                 self.lives[-1].days += 1
-                if time.monotonic() > began_s + 60 * minutes * number / watchers:
+                if time.monotonic() > began_s + 60 * minutes * (FIRST + (1 - FIRST) * (number - 1) / (watchers - 1)):
                     break
             if number % 2:
                 self.generate()  # it ends in the middle of it
             self.end(killed=bool(number % 2))
+            life = self.lives[-1]
+            if life.drift_mib() > DRIFT_MIB:
+                raise Violation(f"grew by {life.drift_mib():.1f} MiB: {[round(value, 1) for value in life.rss_mib]}")
             if number < watchers:
                 self.generate()
                 self.housekeeping()
+        if max(len(life.rss_mib) for life in self.lives) < ENOUGH:
+            raise Violation(f"no watcher was looked at {ENOUGH} times: the run was too short")
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -362,7 +378,7 @@ def main() -> int:
                 run_ours(soak.project, "stop")
     print(f"{minutes:g} minutes, seed {seed}")
     print("| watcher | ended | days | quiet points | made | longest catch-up, s | RSS, MiB: warm → most |", end="")
-    print(" descriptors | threads |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(" from third to third | descriptors | threads |\n|" + " --- |" * 10)
     for number, life in enumerate(soak.lives, 1):
         print(life.row(number))
     print(f"✗ {violation}" if violation else "✓ no drift, nothing grew, status was right")
