@@ -40,7 +40,7 @@ def give_back() -> None:
 
 
 class Reserve:
-    """Says when what is kept is to be given back: once after each time in which images were made.
+    """Says when what is kept is to be given back: once after the start and after each time in which images were made.
 
     Args:
         give_back: does it.
@@ -48,7 +48,7 @@ class Reserve:
 
     def __init__(self, give_back: Callable[[], None] = give_back) -> None:
         self._give_back = give_back
-        self._images = 0
+        self._images = -1
         self._since_s = math.inf
 
     def note(self, images: int, now_s: float) -> None:

@@ -99,11 +99,12 @@ def _checked(flags: dict[str, Any]) -> Any:
 
 def _start(flags: dict[str, Any]) -> None:
     from sdgen_thumbnail_plugin.daemon.process import start_watcher
+    from sdgen_thumbnail_plugin.daemon.status import read_state
     from sdgen_thumbnail_plugin.home import find_home
     from sdgen_thumbnail_plugin.printing import printable
 
-    settings = _checked(flags)
-    started = start_watcher(settings, find_home(), arguments=arguments_for(flags), folder=Path.cwd())
+    settings, home = _checked(flags), find_home()
+    started = start_watcher(settings, home, arguments=arguments_for(flags), folder=Path.cwd())
     watcher = started.watcher
     if started.already:
         typer.echo(f"The watcher is running already (PID {watcher.pid}), watching {printable(watcher.source_dir)}")
@@ -113,4 +114,7 @@ def _start(flags: dict[str, Any]) -> None:
     typer.echo(f"✓ Watching {printable(watcher.source_dir)} (PID {watcher.pid})")
     if not settings.source_dir.is_dir():
         typer.echo("  The folder is not there yet; watching begins when it appears")
+    state = read_state(home.state_file) or {}
+    for problem in state.get("problems", ()) if state.get("pid") == watcher.pid else ():
+        typer.echo(f"  ✗ {printable(problem['message'])}\n    → {printable(problem['remedy'])}", err=True)
     typer.echo("  sdgen-thumbnails status shows what it does")

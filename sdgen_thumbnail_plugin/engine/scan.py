@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +40,11 @@ class DirectoryTimes(NamedTuple):
         return self.source_ns is None and self.target_ns is None
 
 
+_as_times: Callable[[tuple[int | None, int | None]], DirectoryTimes] = functools.partial(
+    tuple.__new__, DirectoryTimes
+)  # half of what the class itself takes, once for every directory at every start
+
+
 @dataclass(frozen=True, slots=True)
 class DirectoryView:
     """What one look at a directory and its twin found.
@@ -71,7 +77,8 @@ def times_of(source: ImageStorage, target: ImageStorage, directories: Collection
     """Both modification times of every directory: two cheap calls each, nothing is listed."""
     ours = source.directory_mtimes(directories)
     theirs = target.directory_mtimes(directories)
-    return dict(zip(ours, map(DirectoryTimes, ours.values(), theirs.values()), strict=True))
+    pairs = zip(ours.values(), theirs.values(), strict=True)
+    return dict(zip(ours, map(_as_times, pairs), strict=True))
 
 
 def look_at(source: ImageStorage, target: ImageStorage, directory: str) -> DirectoryView:

@@ -45,6 +45,9 @@ STARVED_S = 60.0
 """The same for a watcher that gets a thirtieth of a processor."""
 
 OLD = "20251110_151059-old"
+STARTED = "start.txt"
+"""What ``start`` printed."""
+
 TELLING = (7, 1)
 """From this watchdog on it says when the kernel lost events."""
 
@@ -188,9 +191,10 @@ def watcher_limited(project: Project, limit: str, value: int) -> Iterator[psutil
         pytest.skip("cannot make a user namespace with limits of its own here")
     command = [sys.executable, "-m", "sdgen_thumbnail_plugin", "start"]
     environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
-    subprocess.run(
-        [*namespace, "sh", *command], cwd=project.root, env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+    with (project.root / STARTED).open("w") as said:
+        subprocess.run(
+            [*namespace, "sh", *command], cwd=project.root, env=environment, check=True, stdout=said, stderr=said
+        )
     try:
         yield psutil.Process(int(project.home.pid_file.read_text("ascii")))
     finally:
@@ -212,6 +216,8 @@ def test_without_watches_or_instances_it_polls_and_says_what_to_do(project: Proj
     with watcher_limited(project, limit, 1 if "watches" in limit else 0):
         wait_for(lambda: told(project, "polling", f"sudo sysctl fs.inotify.{named}="), SOON_S)
         assert f"sudo sysctl fs.inotify.{named}=" in project.log()
+        if "instances" in limit:  # that watches are missing shows when the folders are known
+            assert f"sudo sysctl fs.inotify.{named}=" in (project.root / STARTED).read_text()
         report = status(project)
         assert report["observer"]["kind"] == "polling"
         assert report["health"] == "degraded"
