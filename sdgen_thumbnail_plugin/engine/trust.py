@@ -7,6 +7,7 @@ an image was seen in it, and for as long as it is the same root.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
@@ -41,7 +42,7 @@ class RootTrust:
         identity = self._identity()
         if identity is None or identity != self._trusted:
             self._trusted = None  # for good: the next drive may have the number of the last one
-            if identity is not None and self._any_image(self._known_with_images()):
+            if identity is not None and self._holds_a_known_image():
                 self._trust(identity)
         return self._trusted is not None and (self._is_there(self._seen_in) or self._source.root_holds_anything())
 
@@ -66,9 +67,18 @@ class RootTrust:
         """Asks for one directory: of a root of ten thousand that takes a twentieth of beginning to list it."""
         return bool(directory) and self._source.directory_mtimes([directory])[directory] not in (None, UNKNOWN_MTIME)
 
-    def _known_with_images(self) -> list[str]:
-        """Newest first, nearly: old ones may have been deleted."""
-        return [directory for directory, record in self._catalog.records().items() if record.images][::-1]
+    def _holds_a_known_image(self) -> bool:
+        """Whether an image is where images have been. While a drive is away this is asked with every tick and before
+        every deletion, so what the root does not hold is not asked for, ten thousand times."""
+        # Newest first, nearly: old ones may have been deleted.
+        known = [directory for directory, record in self._catalog.records().items() if record.images][::-1]
+        if self._any_image(known[:_ASKED_AT_ONCE]):
+            return True
+        others = known[_ASKED_AT_ONCE:]
+        with contextlib.suppress(MachineError):  # a root that may be entered, but not listed
+            there = {"", *self._source.list_directory("").directories}
+            others = [directory for directory in others if directory.partition("/")[0] in there]
+        return self._any_image(others)
 
     def _any_image(self, directories: Sequence[str]) -> bool:
         for start in range(0, len(directories), _ASKED_AT_ONCE):

@@ -111,3 +111,30 @@ def test_a_session_under_another_name_is_proof_once_it_is_seen(source: Drive, tr
     assert not trust.holds()
     trust.note("renamed")
     assert trust.holds()
+
+
+@pytest.mark.parametrize("below", ["", "/portraits"])
+def test_the_one_session_left_of_many_is_found_and_those_that_are_gone_are_not_asked_for(
+    source: Drive, tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = f"20250101_000000-left{below}"
+    empty(source)
+    put(Path(source.location) / left / "a.png")
+    asked: list[str] = []
+    look = source.directory_mtimes
+
+    def note(directories: list[str]) -> dict[str, int | None]:
+        asked.extend(directories)
+        return look(directories)
+
+    monkeypatch.setattr(source, "directory_mtimes", note)
+    with Catalog(tmp_path / "many.sqlite3") as catalog:
+        catalog.put(left, DirectoryRecord(images=1, thumbnails=1))
+        for number in range(1000):
+            catalog.put(f"20250102_{number:06}-gone", DirectoryRecord(images=1, thumbnails=1))
+        trust = RootTrust(source, catalog)
+        assert trust.holds()
+        assert left in asked
+        assert len(asked) < 200
+        (Path(source.location) / left / "a.png").unlink()
+        assert not RootTrust(source, catalog).holds()
