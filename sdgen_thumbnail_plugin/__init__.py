@@ -5,14 +5,14 @@ Kept free of imports, because start-up hooks import it: what is offered here is 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sdgen_thumbnail_plugin.engine.on_demand import generate_thumbnail, generate_thumbnail_sync
+    from sdgen_thumbnail_plugin.api import generate_thumbnail, generate_thumbnail_sync
 
 __all__ = ["generate_thumbnail", "generate_thumbnail_sync"]
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from sdgen_thumbnail_plugin.engine import on_demand
+        from sdgen_thumbnail_plugin import api
 
-        return getattr(on_demand, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,17 +18,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
-from sdgen_thumbnail_plugin.fast import FAST_VARIABLE
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.paths import DEBUG_VARIABLE, FAST_VARIABLE, HOME_VARIABLE
+from sdgen_thumbnail_plugin.text import printable
 
-__all__ = ["CONFIG_NAME", "DEBUG_VARIABLE", "SECTION", "ObserverChoice", "Settings", "check_roots", "load_settings"]
+__all__ = ["CONFIG_NAME", "SECTION", "ObserverChoice", "Settings", "check_roots", "load_settings"]
 
 CONFIG_NAME = "sdgen_config.json"
 SECTION = "thumbnails"
 ENVIRONMENT_PREFIX = "SDGEN_THUMBNAILS_"
-DEBUG_VARIABLE = "SDGEN_THUMBNAILS_DEBUG"
 
 _NOT_SETTINGS = {DEBUG_VARIABLE, FAST_VARIABLE, HOME_VARIABLE}
 _CONFIG_LIMIT_BYTES = 16 * 1024 * 1024

@@ -14,8 +14,8 @@ from typing import Any
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Summary
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
+from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority, Recipe
 from sdgen_thumbnail_plugin.storage.base import DirectoryListing
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
@@ -50,13 +50,13 @@ class Engine:
     source: CountingStorage
     target: CountingStorage
     catalog: Catalog
-    keeper: Keeper
+    reconciler: Reconciler
     workers: Workers
     sessions: LocalSessionStorage
     outcomes: list[Outcome] = field(default_factory=list)
 
     def catch_up(self, **options: Any) -> CatchUp:
-        return CatchUp(self.keeper, self.workers, self.sessions, **options)
+        return CatchUp(self.reconciler, self.workers, self.sessions, **options)
 
     def smart(self) -> Summary:
         return self.catch_up().smart()
@@ -103,12 +103,14 @@ def open_engine(
             on_outcome(outcome)
 
     with Catalog(project.home.catalog_file(source.location, thumbnails.location)) as catalog:
-        keeper = Keeper(
+        reconciler = Reconciler(
             source, thumbnails, catalog, recipe=Recipe(**{"height_px": 32, "method": 0, **recipe}),
             max_pixels=max_pixels,
         )  # fmt: skip
-        workers = Workers(keeper, count=count, budget_pixels=budget_pixels, patient=patient, on_outcome=note)
-        engine = Engine(project, source, thumbnails, catalog, keeper, workers, LocalSessionStorage(source), outcomes)
+        workers = Workers(reconciler, count=count, budget_pixels=budget_pixels, patient=patient, on_outcome=note)
+        engine = Engine(
+            project, source, thumbnails, catalog, reconciler, workers, LocalSessionStorage(source), outcomes
+        )
         try:
             yield engine
         finally:
@@ -163,7 +165,7 @@ def _drawn() -> bytes:
 
 def thumbnail_bytes() -> bytes:
     """What the engine above makes of the images drawn here."""
-    from sdgen_thumbnail_plugin.imaging import make_thumbnail
+    from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 
     if "webp" not in _cache:
         _cache["webp"] = make_thumbnail(_drawn(), Recipe(height_px=32, method=0))

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from drawing import as_png, picture_in
-from sdgen_thumbnail_plugin import imaging
 from sdgen_thumbnail_plugin.daemon.observers import choose_observer
 from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError
+from sdgen_thumbnail_plugin.imaging import thumbnail as imaging
 from sdgen_thumbnail_plugin.model import Recipe
 from sdgen_thumbnail_plugin.storage.base import DirectoryListing
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
@@ -92,7 +92,7 @@ def test_4_one_unreadable_png_does_not_make_its_session_incomplete_for_ever(proj
         assert engine.catch_up().errors == 1
     with make_engine(project) as engine:
         again = engine.catch_up()
-        record = engine.keeper.catalog.record("20251110_151059-s")
+        record = engine.reconciler.catalog.record("20251110_151059-s")
     assert (again.errors, again.created) == (0, 0)
     assert record is not None
     assert (record.complete, record.failed) == (True, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drawing import as_png, photo
-from sdgen_thumbnail_plugin.imaging import make_thumbnail
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
 from watching import Project, make_engine
 

@@ -18,16 +18,16 @@ import psutil
 from PIL import Image
 
 from drawing import as_png, picture_in
-from sdgen_thumbnail_plugin.daemon.status import read_state
+from sdgen_thumbnail_plugin.daemon.state import read_state
 from sdgen_thumbnail_plugin.daemon.watcher import Watcher
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Summary
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
+from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.errors import ImageError
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE, Home
-from sdgen_thumbnail_plugin.imaging import make_thumbnail
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
+from sdgen_thumbnail_plugin.paths import HOME_VARIABLE, Home
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
 from waiting import wait_for
@@ -154,9 +154,9 @@ def wait_until_faultless(project: Project, timeout: float) -> None:
 
 @dataclass
 class Engine:
-    """A keeper with workers."""
+    """A reconciler with workers."""
 
-    keeper: Keeper
+    reconciler: Reconciler
     workers: Workers
     sessions: LocalSessionStorage
 
@@ -167,7 +167,7 @@ class Engine:
 
     def catch_up(self, **options: Any) -> Summary:
         """Both halves; what both did, added up."""
-        catch_up = CatchUp(self.keeper, self.workers, self.sessions, **options)
+        catch_up = CatchUp(self.reconciler, self.workers, self.sessions, **options)
         smart, audit = catch_up.smart(), catch_up.audit()
         self.workers.wait_idle(30)
         return Summary(
@@ -181,10 +181,10 @@ def make_engine(project: Project, *, patient: bool = False, **recipe: int) -> It
     source = LocalImageStorage(project.results)
     target = LocalImageStorage(project.thumbnails, ".webp")
     with Catalog(project.home.catalog_file(source.location, target.location)) as catalog:
-        keeper = Keeper(source, target, catalog, recipe=Recipe(**recipe), max_pixels=10_000_000)
-        workers = Workers(keeper, count=2, budget_pixels=10_000_000, patient=patient)
+        reconciler = Reconciler(source, target, catalog, recipe=Recipe(**recipe), max_pixels=10_000_000)
+        workers = Workers(reconciler, count=2, budget_pixels=10_000_000, patient=patient)
         try:
-            yield Engine(keeper, workers, LocalSessionStorage(source))
+            yield Engine(reconciler, workers, LocalSessionStorage(source))
         finally:
             assert workers.close(30)
 

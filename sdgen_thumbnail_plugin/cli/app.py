@@ -4,12 +4,14 @@ that mounting the whole in another application costs next to nothing."""
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Annotated, Any
 
 import typer
 import typer.main
 
 from sdgen_thumbnail_plugin.cli.edge import EdgeGroup
+from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
 from sdgen_thumbnail_plugin.version import __version__
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -26,7 +28,7 @@ COMMANDS = {
     "retry": "failures",
     "clean": "clean",
     "doctor": "doctor",
-    "demo": "showcase",
+    "demo": "demo",
 }
 """Every command, in the order in which help lists them, and the module that registers it."""
 
@@ -70,11 +72,13 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Keeps a WebP thumbnail for every PNG that sdgen generates."""
+    # What the engine logs is for the watcher's log; commands say it in their own way.
+    logging.getLogger(LOGGER_NAME).addHandler(logging.NullHandler())
 
 
 def main() -> None:

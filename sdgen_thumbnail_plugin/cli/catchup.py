@@ -10,9 +10,9 @@ from sdgen_thumbnail_plugin.cli.edge import EXIT_FAILED
 from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption, WorkersOption
 
 if TYPE_CHECKING:
-    from sdgen_thumbnail_plugin.cli.opening import Opened
     from sdgen_thumbnail_plugin.engine.catchup import Limits, Summary
     from sdgen_thumbnail_plugin.errors import MachineError
+    from sdgen_thumbnail_plugin.project import Opened
 
 __all__ = ["register"]
 
@@ -35,13 +35,13 @@ def catchup(
     from dataclasses import asdict
 
     from sdgen_thumbnail_plugin import heap
-    from sdgen_thumbnail_plugin.cli.opening import opened
+    from sdgen_thumbnail_plugin.project import opened
 
     with opened(source_dir=source_dir, target_dir=target_dir, workers=workers) as place:
         heap.keep_freed()
         summary, fault = _work(place, smart=smart, quiet=as_json)
         failed = len(place.catalog.failures())
-        misses_images = place.keeper.misses_all_images()
+        misses_images = place.reconciler.misses_all_images()
     if fault is not None:
         raise fault
     if as_json:
@@ -58,7 +58,7 @@ def _work(place: Opened, *, smart: bool, quiet: bool) -> tuple[Summary, MachineE
     from rich.progress import Progress as Bar
 
     from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Progress
-    from sdgen_thumbnail_plugin.engine.execute import Workers
+    from sdgen_thumbnail_plugin.engine.workers import Workers
     from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind
 
     console = Console(stderr=True)
@@ -85,7 +85,7 @@ def _work(place: Opened, *, smart: bool, quiet: bool) -> tuple[Summary, MachineE
             bar.update(task, rate=f"{speed:.0f} images/s" if speed else "")
 
     workers = Workers(
-        place.keeper,
+        place.reconciler,
         count=place.settings.worker_count,
         budget_pixels=place.settings.memory_pixels,
         patient=False,
@@ -95,7 +95,7 @@ def _work(place: Opened, *, smart: bool, quiet: bool) -> tuple[Summary, MachineE
     try:
         with bar:
             limits = _limits(place)
-            catching_up = CatchUp(place.keeper, workers, place.sessions, limits=limits, on_progress=show)
+            catching_up = CatchUp(place.reconciler, workers, place.sessions, limits=limits, on_progress=show)
             summary = catching_up.smart()
             base[0] = int(bar.tasks[0].completed)
             if not smart and workers.fault is None:
@@ -126,7 +126,7 @@ def _sum(smart: Summary, audit: Summary) -> Summary:
 
 
 def _tell(summary: Summary, failed: int, without_images: str | None) -> None:
-    from sdgen_thumbnail_plugin.printing import counted, printable
+    from sdgen_thumbnail_plugin.text import counted, printable
 
     typer.echo(f"✓ {counted(summary.created, 'thumbnail')} made, {summary.skipped:,} were up to date")
     if summary.errors:

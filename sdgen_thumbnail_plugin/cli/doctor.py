@@ -17,7 +17,7 @@ from sdgen_thumbnail_plugin.cli.edge import EXIT_FAILED
 from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption
 
 if TYPE_CHECKING:
-    from sdgen_thumbnail_plugin.home import Home
+    from sdgen_thumbnail_plugin.paths import Home
     from sdgen_thumbnail_plugin.settings import Settings
 
 __all__ = ["Check", "examine", "register"]
@@ -53,9 +53,9 @@ def doctor(source_dir: SourceOption = None, target_dir: TargetOption = None, as_
     from rich.console import Console
     from rich.text import Text
 
-    from sdgen_thumbnail_plugin.home import find_home
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.paths import find_home
     from sdgen_thumbnail_plugin.settings import load_settings
+    from sdgen_thumbnail_plugin.text import printable
 
     settings = load_settings(source_dir=source_dir, target_dir=target_dir)
     checks = list(examine(settings, find_home()))
@@ -94,7 +94,7 @@ def _pillow() -> Check:
     if not features.check("webp"):
         return Check("Pillow", f"{PIL.__version__} without WebP", remedy)
     from sdgen_thumbnail_plugin.errors import ThumbnailError
-    from sdgen_thumbnail_plugin.imaging import make_thumbnail
+    from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 
     try:
         make_thumbnail(_SMALLEST_PNG, Recipe())
@@ -104,12 +104,13 @@ def _pillow() -> Check:
 
 
 def _fast() -> Check:
-    from sdgen_thumbnail_plugin import fast
+    from sdgen_thumbnail_plugin.imaging import accelerators
+    from sdgen_thumbnail_plugin.paths import FAST_VARIABLE
 
-    if os.environ.get(fast.FAST_VARIABLE) == "0":
-        return Check("fast", f"switched off by {fast.FAST_VARIABLE}=0")
-    found = ", ".join(fast.names()) or "Pillow alone"
-    if fast.has_extra():
+    if os.environ.get(FAST_VARIABLE) == "0":
+        return Check("fast", f"switched off by {FAST_VARIABLE}=0")
+    found = ", ".join(accelerators.names()) or "Pillow alone"
+    if accelerators.has_extra():
         return Check("fast", found)
     return Check("fast", f"{found}; faster with the extra [fast]: pip install imagecodecs")
 
@@ -215,9 +216,9 @@ def _hooks() -> Iterator[Check]:
     """Whether sdgen fires our hooks."""
     import sysconfig
 
-    from sdgen_thumbnail_plugin.sdgen import STARTUP_FILES
-    from sdgen_thumbnail_plugin.sdgen.bridge import OUR_NAME
-    from sdgen_thumbnail_plugin.sdgen.plugins import BLOCK_VARIABLE, OFF_VARIABLE, are_switched_off
+    from sdgen_thumbnail_plugin.host import STARTUP_FILES
+    from sdgen_thumbnail_plugin.host.bridge import OUR_NAME
+    from sdgen_thumbnail_plugin.host.plugins import BLOCK_VARIABLE, OFF_VARIABLE, are_switched_off
 
     if are_switched_off():
         yield Check("hooks", f"switched off by {OFF_VARIABLE}=0", f"unset {OFF_VARIABLE}", fatal=False)
@@ -247,11 +248,11 @@ def _try_the_bridge() -> dict[str, Any] | None:
     """What the bridge finds in the host: of this process, if it is sdgen, else of one started to look."""
     import subprocess
 
-    from sdgen_thumbnail_plugin.sdgen.bridge import standing_bridge, try_out
+    from sdgen_thumbnail_plugin.host.bridge import standing_bridge, try_out
 
     if standing_bridge() is not None:
         return try_out()
-    code = "import json; from sdgen_thumbnail_plugin.sdgen.bridge import try_out; print('\\n' + json.dumps(try_out()))"
+    code = "import json; from sdgen_thumbnail_plugin.host.bridge import try_out; print('\\n' + json.dumps(try_out()))"
     try:
         answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
         found = json.loads(answer.stdout.splitlines()[-1])

@@ -10,10 +10,10 @@ import typer
 import typer.core
 
 from sdgen_thumbnail_plugin.errors import NotRunningError, SettingsError, ThumbnailError
-from sdgen_thumbnail_plugin.printing import printable_lines
+from sdgen_thumbnail_plugin.paths import DEBUG_VARIABLE
+from sdgen_thumbnail_plugin.text import printable_lines
 
 __all__ = [
-    "DEBUG_VARIABLE",
     "EXIT_FAILED",
     "EXIT_NOT_RUNNING",
     "EXIT_TROUBLED",
@@ -21,8 +21,6 @@ __all__ = [
     "EdgeGroup",
     "exit_code_of",
 ]
-
-DEBUG_VARIABLE = "SDGEN_THUMBNAILS_DEBUG"
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -22,8 +22,8 @@ def failures(source_dir: SourceOption = None, target_dir: TargetOption = None, a
     import json
     from dataclasses import asdict
 
-    from sdgen_thumbnail_plugin.cli.opening import opened
-    from sdgen_thumbnail_plugin.printing import counted, printable
+    from sdgen_thumbnail_plugin.project import opened
+    from sdgen_thumbnail_plugin.text import counted, printable
 
     with opened(source_dir=source_dir, target_dir=target_dir) as place:
         found = sorted(place.catalog.failures().values(), key=lambda failure: failure.key)
@@ -52,10 +52,10 @@ def retry(
     """Try failed images again, now. Exit code 1 if one fails again."""
     import contextlib
 
-    from sdgen_thumbnail_plugin.cli.opening import opened
     from sdgen_thumbnail_plugin.errors import SettingsError
     from sdgen_thumbnail_plugin.model import OutcomeKind
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.project import opened
+    from sdgen_thumbnail_plugin.text import printable
 
     with opened(source_dir=source_dir, target_dir=target_dir) as place:
         known = place.catalog.failures()
@@ -66,7 +66,7 @@ def retry(
         again = []
         for key in sorted(keys or known):
             place.catalog.drop_failure(key)
-            outcome = place.keeper.make_image_right(key, room=lambda _: contextlib.nullcontext())
+            outcome = place.reconciler.make_image_right(key, room=lambda _: contextlib.nullcontext())
             if outcome.kind is OutcomeKind.FAILED:
                 again.append(key)
                 typer.echo(f"✗ {printable(key)}: {printable(outcome.error or '')}", err=True)

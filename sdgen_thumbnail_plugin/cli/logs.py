@@ -22,7 +22,7 @@ def logs(
     """Show the watcher's log."""
     from sdgen_thumbnail_plugin.daemon.logs import last_lines
     from sdgen_thumbnail_plugin.errors import NotRunningError
-    from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.paths import find_home
 
     path = find_home().log_file
     if not path.exists() and not follow:
@@ -34,7 +34,7 @@ def logs(
 
 
 def _follow(path: Path) -> None:
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.text import printable
 
     position, inode = (path.stat().st_size, path.stat().st_ino) if path.exists() else (0, 0)
     rest = b""

@@ -48,8 +48,8 @@ def stop(source_dir: SourceOption = None, target_dir: TargetOption = None) -> No
     """Stop the watcher; images being made are finished. With folders named: only if it watches those."""
     from sdgen_thumbnail_plugin.daemon.process import find_watcher, stop_watcher
     from sdgen_thumbnail_plugin.errors import NotRunningError
-    from sdgen_thumbnail_plugin.home import find_home
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.paths import find_home
+    from sdgen_thumbnail_plugin.text import printable
 
     home = find_home()
     if source_dir is not None or target_dir is not None:
@@ -71,7 +71,7 @@ def restart(
     """Stop the watcher if it runs, then start it."""
     from sdgen_thumbnail_plugin.daemon.process import stop_watcher
     from sdgen_thumbnail_plugin.errors import NotRunningError
-    from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.paths import find_home
 
     flags = {
         "source_dir": source_dir,
@@ -99,9 +99,9 @@ def _checked(flags: dict[str, Any]) -> Any:
 
 def _start(flags: dict[str, Any]) -> None:
     from sdgen_thumbnail_plugin.daemon.process import start_watcher
-    from sdgen_thumbnail_plugin.daemon.status import read_state
-    from sdgen_thumbnail_plugin.home import find_home
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.daemon.state import read_state
+    from sdgen_thumbnail_plugin.paths import find_home
+    from sdgen_thumbnail_plugin.text import printable
 
     settings, home = _checked(flags), find_home()
     started = start_watcher(settings, home, arguments=arguments_for(flags), folder=Path.cwd())

@@ -14,7 +14,7 @@ from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetO
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from sdgen_thumbnail_plugin.home import Home
+    from sdgen_thumbnail_plugin.paths import Home
     from sdgen_thumbnail_plugin.settings import Settings
 
 __all__ = ["EXIT_CODES", "gather", "phase_text", "register", "render"]
@@ -37,7 +37,7 @@ def status(
 
     from rich.console import Console
 
-    from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.paths import find_home
     from sdgen_thumbnail_plugin.settings import load_settings
 
     home = find_home()
@@ -70,7 +70,7 @@ def gather(home: Home, settings: Settings) -> dict[str, Any]:
         settings: the folders a person asks about, for when nothing runs.
     """
     from sdgen_thumbnail_plugin.daemon.process import find_watcher, is_locked
-    from sdgen_thumbnail_plugin.daemon.status import STALLED_S, STATE_SCHEMA, age_s, read_state
+    from sdgen_thumbnail_plugin.daemon.state import STALLED_S, STATE_SCHEMA, age_s, read_state
 
     state = read_state(home.state_file)
     watcher = find_watcher(home)
@@ -129,7 +129,7 @@ def render(report: Mapping[str, Any]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from sdgen_thumbnail_plugin.printing import printable
+    from sdgen_thumbnail_plugin.text import printable
 
     health = str(report["health"])
     colour = {"well": "green", "not running": "yellow"}.get(health, "red")

@@ -18,7 +18,7 @@ from sdgen_thumbnail_plugin.cli.options import (
 
 if TYPE_CHECKING:
     from sdgen_thumbnail_plugin.daemon.readiness import Readiness
-    from sdgen_thumbnail_plugin.home import Home
+    from sdgen_thumbnail_plugin.paths import Home
     from sdgen_thumbnail_plugin.settings import Settings
 
 __all__ = ["register"]
@@ -44,7 +44,7 @@ def watch(
     from sdgen_thumbnail_plugin.daemon.logs import OneLine, WatcherLog, log_to
     from sdgen_thumbnail_plugin.daemon.process import READY_VARIABLE
     from sdgen_thumbnail_plugin.daemon.readiness import Readiness
-    from sdgen_thumbnail_plugin.home import find_home
+    from sdgen_thumbnail_plugin.paths import find_home
     from sdgen_thumbnail_plugin.settings import check_roots, load_settings
 
     home = find_home()
@@ -69,7 +69,7 @@ def watch(
 
 def _run(settings: Settings, home: Home, readiness: Readiness) -> None:
     from sdgen_thumbnail_plugin import heap
-    from sdgen_thumbnail_plugin.daemon.manners import be_polite
+    from sdgen_thumbnail_plugin.daemon.priority import be_polite
     from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
     from sdgen_thumbnail_plugin.daemon.watcher import Watcher
 

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from sdgen_thumbnail_plugin.daemon.logs import log_trouble
 from sdgen_thumbnail_plugin.daemon.observers import Choice
 from sdgen_thumbnail_plugin.daemon.process import identity_of
-from sdgen_thumbnail_plugin.daemon.status import Problem, WatcherState, write_state
+from sdgen_thumbnail_plugin.daemon.state import Problem, WatcherState, write_state
 from sdgen_thumbnail_plugin.engine.catchup import Progress
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
 from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
-from sdgen_thumbnail_plugin.home import Home
+from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind
-from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.paths import Home
+from sdgen_thumbnail_plugin.text import printable
 
 __all__ = ["Account"]
 
@@ -63,13 +63,13 @@ class Account:
 
     Args:
         home: where the state file is.
-        keeper: knows the roots and the catalog.
+        reconciler: knows the roots and the catalog.
     """
 
-    def __init__(self, home: Home, keeper: Keeper) -> None:
+    def __init__(self, home: Home, reconciler: Reconciler) -> None:
         self.workers: Workers | None = None
         self._home = home
-        self._keeper = keeper
+        self._reconciler = reconciler
         self._identity = identity_of(os.getpid()) or ""
         self._started_at_s = time.time()
         self._started_monotonic_s = time.monotonic()
@@ -114,7 +114,7 @@ class Account:
 
     def _totals(self) -> Totals:
         """Counted anew only after a change: over ten thousand sessions it takes 2 ms."""
-        catalog = self._keeper.catalog
+        catalog = self._reconciler.catalog
         revision = catalog.revision
         if self._counted is None or self._counted[0] != revision:
             self._counted = revision, count(catalog.records())
@@ -146,15 +146,15 @@ class Account:
         trouble = log_trouble()
         if trouble is not None:
             all_problems.append(Problem(f"the log cannot be written: {trouble}", "make its folder writable"))
-        held_back = self._keeper.held_orphans()
+        held_back = self._reconciler.held_orphans()
         if held_back:
             remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
             all_problems.append(Problem(f"{held_back} thumbnails without a source are held back", remedy))
         state = WatcherState(
             pid=os.getpid(),
             identity=self._identity,
-            source_dir=self._keeper.source.location,
-            target_dir=self._keeper.target.location,
+            source_dir=self._reconciler.source.location,
+            target_dir=self._reconciler.target.location,
             started_at_s=self._started_at_s,
             updated_at_s=time.time(),
             updated_monotonic_s=time.monotonic(),
@@ -168,7 +168,7 @@ class Account:
             sessions={"complete": totals.complete, "incomplete": totals.incomplete},
             images=totals.images,
             thumbnails=totals.thumbnails,
-            failures=len(self._keeper.catalog.failures()),
+            failures=len(self._reconciler.catalog.failures()),
             orphans_held_back=held_back,
             last_image=self._last_image,
             problems=[asdict(problem) for problem in all_problems],

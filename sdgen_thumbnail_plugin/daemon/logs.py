@@ -9,7 +9,7 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from sdgen_thumbnail_plugin.printing import printable, printable_lines
+from sdgen_thumbnail_plugin.text import printable, printable_lines
 
 __all__ = ["LOGGER_NAME", "OneLine", "WatcherLog", "last_lines", "log_beside_the_watcher", "log_to"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from watchdog.events import DirModifiedEvent, FileModifiedEvent
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
 
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
 from sdgen_thumbnail_plugin.engine.scan import ACTIVE_S
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.model import Stamp
@@ -47,12 +47,12 @@ class DirectoryPoll:
     """Passes over all known directories. Not thread-safe: one thread passes.
 
     Args:
-        keeper: knows the directories and their last complete state.
+        reconciler: knows the directories and their last complete state.
         sessions: says which sessions are still being generated.
     """
 
-    def __init__(self, keeper: Keeper, sessions: SessionStorage) -> None:
-        self._keeper = keeper
+    def __init__(self, reconciler: Reconciler, sessions: SessionStorage) -> None:
+        self._reconciler = reconciler
         self._sessions = sessions
         self._active: set[str] = set()
         self._seen: dict[str, dict[str, Stamp]] = {}
@@ -71,8 +71,8 @@ class DirectoryPoll:
             MachineError: the root cannot be looked at.
         """
         started_s = time.thread_time()
-        known = self._keeper.catalog.directories() if besides is None else list({"", *self._active, *besides})
-        changed = self._keeper.changed_directories(known)
+        known = self._reconciler.catalog.directories() if besides is None else list({"", *self._active, *besides})
+        changed = self._reconciler.changed_directories(known)
         if besides is None:
             self._active = self._active_among(known)
         else:
@@ -89,7 +89,7 @@ class DirectoryPoll:
         files: list[str] = []
         for directory in self._active:
             try:
-                images = dict(self._keeper.source.list_directory(directory).images)
+                images = dict(self._reconciler.source.list_directory(directory).images)
             except ThumbnailError:
                 continue  # the directory's own job says what is wrong with it
             before = self._seen.get(directory)
@@ -109,7 +109,7 @@ class DirectoryPoll:
             newest = sorted((directory for directory in known if directory and "/" not in directory), reverse=True)
             self._ongoing = frozenset(name for name in newest[:_NEWEST_SESSIONS] if self._is_ongoing(name))
         since_ns = int((now_s - ACTIVE_S) * 1e9)
-        times = self._keeper.last_times()
+        times = self._reconciler.last_times()
         return {
             directory
             for directory in known

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import filelock
 
 from sdgen_thumbnail_plugin.daemon.logs import last_lines
-from sdgen_thumbnail_plugin.daemon.status import read_state
+from sdgen_thumbnail_plugin.daemon.state import read_state
 from sdgen_thumbnail_plugin.errors import (
     AlreadyRunningError,
     NotRunningError,
@@ -31,9 +31,9 @@ from sdgen_thumbnail_plugin.errors import (
     StartFailedError,
     StopFailedError,
 )
-from sdgen_thumbnail_plugin.home import Home, replace_text
-from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.paths import Home, replace_text
 from sdgen_thumbnail_plugin.settings import Settings
+from sdgen_thumbnail_plugin.text import printable
 
 __all__ = [
     "READY_VARIABLE",

@@ -17,24 +17,24 @@ from pathlib import Path
 from watchdog import events
 
 from sdgen_thumbnail_plugin.daemon.account import Account
-from sdgen_thumbnail_plugin.daemon.lookout import MANY_EVENTS, Lookout
+from sdgen_thumbnail_plugin.daemon.debounce import Debounce
 from sdgen_thumbnail_plugin.daemon.observers import is_wsl
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
-from sdgen_thumbnail_plugin.daemon.settling import Settling
-from sdgen_thumbnail_plugin.daemon.status import HEARTBEAT_S, Problem
+from sdgen_thumbnail_plugin.daemon.state import HEARTBEAT_S, Problem
+from sdgen_thumbnail_plugin.daemon.supervisor import MANY_EVENTS, Supervisor
+from sdgen_thumbnail_plugin.engine.build_locks import BuildLocks
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Limits, Phase, Progress, due_for_a_sweep
-from sdgen_thumbnail_plugin.engine.claims import Claims
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
 from sdgen_thumbnail_plugin.engine.scan import parent_of
+from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError, ThumbnailError
 from sdgen_thumbnail_plugin.heap import Reserve
-from sdgen_thumbnail_plugin.home import Home
 from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, OutcomeKind, Priority
-from sdgen_thumbnail_plugin.printing import printable
+from sdgen_thumbnail_plugin.paths import Home
 from sdgen_thumbnail_plugin.settings import Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage, is_image_name
+from sdgen_thumbnail_plugin.text import printable
 
 __all__ = ["Watcher"]
 
@@ -68,17 +68,17 @@ class Watcher:
         self._sessions = LocalSessionStorage(self._source)
         catalog_file = home.catalog_file(self._source.location, self._target.location)
         self._catalog = Catalog(catalog_file, or_begin_without=True)
-        self._keeper = Keeper(
+        self._reconciler = Reconciler(
             self._source,
             self._target,
             self._catalog,
             recipe=settings.recipe,
             max_pixels=settings.max_pixels,
-            claims=Claims(home.claims_file),
+            claims=BuildLocks(home.claims_file),
         )
-        self._settling = Settling(self._source.get_image_metadata)
-        self._poll = DirectoryPoll(self._keeper, self._sessions)
-        self._lookout = Lookout(settings, self._root, poll=self._poll, put=self._hints.put)
+        self._settling = Debounce(self._source.get_image_metadata)
+        self._poll = DirectoryPoll(self._reconciler, self._sessions)
+        self._supervisor = Supervisor(settings, self._root, poll=self._poll, put=self._hints.put)
         self._root_identity: str | None = None
         self._problems: dict[str, Problem] = {}
         self._catching_up: threading.Thread | None = None
@@ -95,9 +95,9 @@ class Watcher:
         self._gone_at_s: dict[str, float] = {}
         self._phase_told = ""
         self._state_at_s = 0.0
-        self._account = Account(home, self._keeper)
+        self._account = Account(home, self._reconciler)
         self._workers = Workers(
-            self._keeper,
+            self._reconciler,
             count=settings.worker_count,
             budget_pixels=settings.memory_pixels,
             on_outcome=self._account.note,
@@ -123,7 +123,7 @@ class Watcher:
             self._watch()
             self._write_state()
             on_watching()
-            choice = self._lookout.choice
+            choice = self._supervisor.choice
             log.info("👀 Watching for new images... (%s: %s)", choice.kind, choice.reason)
             self._catch_up()
             while not self._stopping.is_set():
@@ -140,7 +140,7 @@ class Watcher:
 
     def _shut_down(self) -> None:
         self._stopping.set()
-        self._lookout.stop()
+        self._supervisor.stop()
         finished = self._workers.close(_CLOSE_S)
         if self._catching_up is not None:
             self._catching_up.join(1.0)
@@ -154,12 +154,12 @@ class Watcher:
         if is_wsl():
             log.info("🐧 WSL detected - looking at the mount of %s", printable(str(self._root)))
         self._root_identity = self._source.root_identity()
-        self._lookout.start(there=self._root_identity is not None)
+        self._supervisor.start(there=self._root_identity is not None)
 
     def _watch_anew(self, reason: str, *, at_once: bool = False) -> bool:
         """A new observer, and catching up with what nobody told; False where the last one is too new."""
         self._root_identity = self._source.root_identity()
-        done = self._lookout.rearm(reason, there=self._root_identity is not None, at_once=at_once)
+        done = self._supervisor.rearm(reason, there=self._root_identity is not None, at_once=at_once)
         if done:
             self._catch_up()
         return done
@@ -184,7 +184,7 @@ class Watcher:
         return True
 
     def _tell_of_a_root_without_images(self) -> None:
-        if not self._keeper.misses_all_images():
+        if not self._reconciler.misses_all_images():
             self._problems.pop("images", None)
         elif "images" not in self._problems and not self._is_catching_up():  # which may find them under new names
             log.warning("✗ The source folder %s holds no images; nothing is deleted", printable(str(self._root)))
@@ -192,12 +192,12 @@ class Watcher:
             self._problems["images"] = Problem(f"the source folder {self._root} holds no images", remedy, time.time())
 
     def _check_observer(self) -> None:
-        trouble = self._lookout.trouble()
+        trouble = self._supervisor.trouble()
         if trouble is not None and self._watch_anew(trouble):
             self._look_soon()
-        if self._lookout.try_notifications_again(self._catalog.directories):
+        if self._supervisor.try_notifications_again(self._catalog.directories):
             self._look_everywhere_at_s = 0.0
-        deaf = self._lookout.deaf_directories(self._catalog.directories())
+        deaf = self._supervisor.deaf_directories(self._catalog.directories())
         if deaf:
             self._look_soon()
         for directory in deaf:
@@ -214,7 +214,7 @@ class Watcher:
 
     def _run_catch_up(self) -> None:
         catchup = CatchUp(
-            self._keeper,
+            self._reconciler,
             self._workers,
             self._sessions,
             limits=Limits(self._settings.hold_back_count, self._settings.hold_back_fraction),
@@ -229,7 +229,7 @@ class Watcher:
             summary = catchup.audit(everything=everything or killed)
             log.info("✓ Audit complete: %d thumbnails made, %d errors", summary.created, summary.errors)
             if everything and not self._look_again:
-                self._lookout.problems.pop("overflow", None)
+                self._supervisor.problems.pop("overflow", None)
         except MachineError as error:
             log.error("✗ %s (%s)", error, error.remedy)
         except Exception:
@@ -259,7 +259,7 @@ class Watcher:
             self._state_at_s = min(self._state_at_s, time.monotonic() + _BUSY_STATE_EVERY_S)
         for key in self._settling.settled():
             self._ask_for_image(key)
-        if self._lookout.lost_events():
+        if self._supervisor.lost_events():
             self._look_soon()
             self._write_state()  # now: it may be made up for before the next time
         elif self._hints_taken >= MANY_EVENTS:
@@ -279,7 +279,7 @@ class Watcher:
         elif event.is_directory:
             self._take_directory(event, key)
         elif is_image_name(key.rpartition("/")[2]):
-            if event.event_type in ("closed", "deleted") or not self._lookout.hears:
+            if event.event_type in ("closed", "deleted") or not self._supervisor.hears:
                 self._settling.drop(key)
                 self._ask_for_image(key)
             elif event.event_type in ("created", "modified", "attrib"):
@@ -288,27 +288,27 @@ class Watcher:
     def _take_directory(self, event: events.FileSystemEvent, key: str) -> None:
         if event.event_type == "created":
             self._catalog.discover([key])
-            self._lookout.expect_new_directories()
+            self._supervisor.expect_new_directories()
             self._ask(key, Priority.URGENT)
         elif event.event_type == "deleted":
             for directory in self._catalog.below(key):
                 self._ask(directory, Priority.URGENT)
-        elif event.event_type == "modified" and not self._lookout.hears:
+        elif event.event_type == "modified" and not self._supervisor.hears:
             self._take_findings([key], [])
 
     def _take_move(self, is_directory: bool, old: str | None, new: str | None) -> None:
         if is_directory:
-            if old is not None and new is not None and self._tried(self._keeper.rename_directory, old, new):
+            if old is not None and new is not None and self._tried(self._reconciler.rename_directory, old, new):
                 log.info("✓ Followed renamed session: %s", printable(new))
             if new is not None:
                 self._catalog.discover([new])
-            self._lookout.expect_new_directories()
+            self._supervisor.expect_new_directories()
             for root in (new, old):
                 for directory in self._catalog.below(root) if root is not None else ():
                     self._ask(directory, Priority.URGENT)
             return
         is_old, is_new = (key is not None and is_image_name(key.rpartition("/")[2]) for key in (old, new))
-        if is_old and is_new and self._tried(self._keeper.rename_image, old or "", new or ""):
+        if is_old and is_new and self._tried(self._reconciler.rename_image, old or "", new or ""):
             log.info("✓ Followed renamed image: %s", printable(new or ""))
         for key, is_image in ((new, is_new), (old, is_old)):
             if is_image and key is not None:
@@ -359,7 +359,7 @@ class Watcher:
         everywhere = now_s >= self._look_everywhere_at_s
         there = self._check_root()
         if there:
-            if self._lookout.hears:
+            if self._supervisor.hears:
                 self._look(everywhere)
             if everywhere and not self._is_catching_up():
                 self._look_further()
@@ -372,7 +372,7 @@ class Watcher:
             self._problems["catalog"] = Problem(str(error), error.remedy, time.time())
         if everywhere:
             self._hints_taken = 0
-            cost_s = time.thread_time() - started_s if self._lookout.hears else 0.0
+            cost_s = time.thread_time() - started_s if self._supervisor.hears else 0.0
             self._look_interval_s = max(self._settings.tick_interval_s, cost_s / _NATIVE_SHARE)
             waiting = self._look_again and not self._is_catching_up()
             pause_s = self._settings.tick_interval_s if waiting else self._look_interval_s
@@ -400,7 +400,7 @@ class Watcher:
                 self._catch_up()
             return
         for directory in due_for_a_sweep(
-            self._keeper,
+            self._reconciler,
             now_s=time.time(),
             interval_s=self._settings.sweep_interval_s,
             tick_s=self._look_interval_s,
@@ -421,7 +421,7 @@ class Watcher:
         recent_ns = time.time_ns() - int(_RECENT_S * 1e9)
         if catching_up:
             recent_ns = max(recent_ns, self._catching_up_since_ns)
-        times = self._keeper.last_times()
+        times = self._reconciler.last_times()
         for key in files:
             self._ask_for_image(key)
         for directory in directories:
@@ -460,8 +460,8 @@ class Watcher:
         self._state_at_s = time.monotonic() + (_BUSY_STATE_EVERY_S if busy else HEARTBEAT_S)
         self._account.write(
             phase=self._phase_told,
-            observer=self._lookout.choice,
+            observer=self._supervisor.choice,
             progress=progress,
-            problems=[*self._problems.values(), *self._lookout.problems.values()],
+            problems=[*self._problems.values(), *self._supervisor.problems.values()],
             tick_interval_s=self._look_interval_s,
         )

@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import DirectorySurvey, Keeper
 from sdgen_thumbnail_plugin.engine.plan import holds_back
+from sdgen_thumbnail_plugin.engine.reconcile import DirectorySurvey, Reconciler
 from sdgen_thumbnail_plugin.engine.scan import ACTIVE_S, parent_of
+from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError
 from sdgen_thumbnail_plugin.model import OutcomeKind, Priority
-from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import SessionStorage
+from sdgen_thumbnail_plugin.text import printable
 from sdgen_thumbnail_plugin.version import __version__
 
 __all__ = ["CatchUp", "Limits", "Phase", "Progress", "Summary", "due_for_a_sweep"]
@@ -99,7 +99,7 @@ class CatchUp:
     """Brings a target up to date with its source.
 
     Args:
-        keeper: looks and remembers.
+        reconciler: looks and remembers.
         workers: do the work.
         sessions: the source's sessions.
         limits: when deletes are held back.
@@ -109,7 +109,7 @@ class CatchUp:
 
     def __init__(
         self,
-        keeper: Keeper,
+        reconciler: Reconciler,
         workers: Workers,
         sessions: SessionStorage,
         *,
@@ -117,7 +117,7 @@ class CatchUp:
         stopping: threading.Event | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self._keeper = keeper
+        self._reconciler = reconciler
         self._workers = workers
         self._sessions = sessions
         self._limits = limits
@@ -197,8 +197,8 @@ class CatchUp:
     def _complete_sessions(self) -> tuple[set[str], bool]:
         """Sessions none of whose known directories changed since they were found complete, two stats each; and whether
         that is all there is."""
-        directories = self._keeper.catalog.directories()
-        differing = self._keeper.changed_directories(directories)
+        directories = self._reconciler.catalog.directories()
+        differing = self._reconciler.changed_directories(directories)
         self._just_seen = frozenset(directories).difference(differing)
         known = {directory.partition("/")[0] for directory in directories if directory}
         changed = {directory.partition("/")[0] for directory in differing}
@@ -212,7 +212,7 @@ class CatchUp:
         while waiting:
             directory = waiting.popleft()
             try:
-                survey = self._keeper.follow(self._keeper.survey(directory))
+                survey = self._reconciler.follow(self._reconciler.survey(directory))
             except MachineError as error:
                 log.error("✗ %s (%s)", error, error.remedy)
                 continue
@@ -220,7 +220,7 @@ class CatchUp:
             images += len(survey.view.sources)
             thumbnails += survey.thumbnails
             lacking += survey.lacking
-            self._keeper.settle(survey)
+            self._reconciler.settle(survey)
             if survey.lacking:
                 directories.append(directory)
         return _Incomplete(session, directories, images, thumbnails, lacking) if lacking else None
@@ -249,7 +249,7 @@ class CatchUp:
                 "sdgen-thumbnails clean --dry-run)",
                 total_orphans, thumbnails,
             )  # fmt: skip
-        self._keeper.hold_back(held)
+        self._reconciler.hold_back(held)
         total = sum(work.values())
         running: deque[str] = deque()
         begun = self._tried()
@@ -280,7 +280,7 @@ class CatchUp:
 
     def _survey_all(self, everything: bool) -> tuple[dict[str, int], dict[str, int], int]:
         """Work by directory, orphans by directory, and how many thumbnails there are in all."""
-        keeper, catalog = self._keeper, self._keeper.catalog
+        reconciler, catalog = self._reconciler, self._reconciler.catalog
         catalog.discover([""])
         # A new version of ours tries again what an old one failed at.
         again = {parent_of(failure.key) for failure in catalog.failures().values() if failure.version != __version__}
@@ -292,14 +292,14 @@ class CatchUp:
             if record.times is not None and (record.times.source_ns or 0) > since_ns
         )
         for directory in again:
-            keeper.unsettle(directory)
+            reconciler.unsettle(directory)
         self._just_seen = self._just_seen.difference(again)
         work: dict[str, int] = {}
         orphans: dict[str, int] = {}
         thumbnails = 0
 
         def note(survey: DirectorySurvey) -> None:
-            keeper.settle(survey)
+            reconciler.settle(survey)
             for found, number in ((work, survey.lacking), (orphans, survey.orphans)):
                 found.pop(survey.view.directory, None)
                 if number or (found is work and (survey.actions or survey.is_left_empty)):
@@ -310,7 +310,7 @@ class CatchUp:
         while waiting and not self._ended():
             seen_before, self._just_seen = self._just_seen, frozenset()
             asked = [directory for directory in waiting if directory not in seen_before]
-            changed = set(waiting if everything else keeper.changed_directories(asked))
+            changed = set(waiting if everything else reconciler.changed_directories(asked))
             looked_at = []
             records = catalog.records()
             for directory in waiting:
@@ -324,19 +324,19 @@ class CatchUp:
                 if self._ended():
                     break
                 try:
-                    survey = keeper.follow(keeper.survey(directory))
+                    survey = reconciler.follow(reconciler.survey(directory))
                 except MachineError as error:
                     log.error("✗ %s (%s)", error, error.remedy)
-                    keeper.unsettle(directory)
+                    reconciler.unsettle(directory)
                     continue
                 thumbnails += len(survey.view.thumbnails)
                 note(survey)
                 self._flush()
             waiting = [directory for directory in catalog.directories() if directory not in seen]
-        if keeper.knows_orphans():  # an image may have moved into a directory that was looked at before its old one
+        if reconciler.knows_orphans():  # an image may have moved into a directory that was looked at before its old one
             for directory in [directory for directory, lacking in work.items() if lacking]:
                 with contextlib.suppress(MachineError):  # said above
-                    note(keeper.follow(keeper.survey(directory)))
+                    note(reconciler.follow(reconciler.survey(directory)))
         known = set(catalog.directories())  # those that moved as a whole are forgotten
         return work, {directory: number for directory, number in orphans.items() if directory in known}, thumbnails
 
@@ -376,12 +376,12 @@ class CatchUp:
         if force or now_s - self._flushed_at_s > _FLUSH_EVERY_S:
             self._flushed_at_s = now_s
             try:
-                self._keeper.catalog.flush()
+                self._reconciler.catalog.flush()
             except CatalogError as error:
                 log.error("✗ %s (%s)", error, error.remedy)
 
 
-def due_for_a_sweep(keeper: Keeper, *, now_s: float, interval_s: float, tick_s: float) -> list[str]:
+def due_for_a_sweep(reconciler: Reconciler, *, now_s: float, interval_s: float, tick_s: float) -> list[str]:
     """The directories whose files the slow sweep looks at in this tick: as many as finish all of them in time.
 
     Args:
@@ -389,7 +389,7 @@ def due_for_a_sweep(keeper: Keeper, *, now_s: float, interval_s: float, tick_s: 
         interval_s: every directory is looked at once in so many seconds.
         tick_s: seconds between two calls.
     """
-    records = keeper.catalog.records()
+    records = reconciler.catalog.records()
     share = max(1, math.ceil(2 * len(records) * tick_s / interval_s))
     due = [
         (record.swept_at_s, key)

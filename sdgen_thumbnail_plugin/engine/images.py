@@ -10,8 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from sdgen_thumbnail_plugin import webp
-from sdgen_thumbnail_plugin.engine.claims import Claims
+from sdgen_thumbnail_plugin.engine.build_locks import BuildLocks
 from sdgen_thumbnail_plugin.engine.plan import (
     Rules,
     is_fresh,
@@ -32,12 +31,13 @@ from sdgen_thumbnail_plugin.errors import (
     TruncatedImageError,
     UnusableNameError,
 )
+from sdgen_thumbnail_plugin.imaging import webp
 from sdgen_thumbnail_plugin.model import ActionKind, Failure, Outcome, OutcomeKind, Recipe, Stamp
-from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import ImageStorage
+from sdgen_thumbnail_plugin.text import printable
 from sdgen_thumbnail_plugin.version import __version__
 
-__all__ = ["TRUNCATED_RETRIES_S", "ImageKeeper", "Room"]
+__all__ = ["TRUNCATED_RETRIES_S", "ImageReconciler", "Room"]
 
 TRUNCATED_RETRIES_S = (0.1, 0.3, 1.0, 3.0)
 """When a young file that ends too early is tried again (DESIGN, "Reading")."""
@@ -58,7 +58,7 @@ Room = Callable[[int], AbstractContextManager[None]]
 """Grants memory for so many pixels, for as long as the context lasts."""
 
 
-class ImageKeeper:
+class ImageReconciler:
     """Makes images right, one at a time.
 
     Args:
@@ -78,14 +78,14 @@ class ImageKeeper:
         *,
         recipe: Recipe,
         max_pixels: int,
-        claims: Claims | None = None,
+        claims: BuildLocks | None = None,
     ) -> None:
         self.source = source
         self.target = target
         self.recipe = recipe
         self.max_pixels = max_pixels
         self._records = records
-        self._claims = claims or Claims()
+        self._claims = claims or BuildLocks()
         self._remade: dict[str, set[str]] = {}  # by directory: images made with today's settings before it as a whole
 
     def make_image_right(self, key: str, *, room: Room, made_from: int | None = None, last_try: bool = True) -> Outcome:
@@ -214,7 +214,7 @@ class ImageKeeper:
         return zlib.crc32(self.source.read_image_bytes(key))
 
     def _build(self, key: str, wanted: str, room: Room) -> int:
-        from sdgen_thumbnail_plugin import imaging, png  # Pillow: only in the threads that need it
+        from sdgen_thumbnail_plugin.imaging import png, thumbnail  # Pillow: only in the threads that need it
 
         image = self.source.read_image(key, limit_bytes=_READ_AT_ONCE_BYTES)
         header = png.read_header(image.data)
@@ -225,10 +225,10 @@ class ImageKeeper:
                 f"{header.width_px} x {header.height_px} pixels in {image.stamp.size:,} bytes, "
                 f"more than the limit of {self.max_pixels:,} pixels"
             )
-        with room(imaging.peak_pixels(header)):
+        with room(thumbnail.peak_pixels(header)):
             if len(image.data) < image.stamp.size:
                 image = self.source.read_image(key)
-            content = imaging.make_thumbnail(image.data, self.recipe, max_pixels=self.max_pixels)
+            content = thumbnail.make_thumbnail(image.data, self.recipe, max_pixels=self.max_pixels)
         checksum = zlib.crc32(image.data)
         mark = webp.Mark(image.stamp, checksum, self.recipe.quality, self.recipe.method)
         if self.source.get_image_metadata(key) != image.stamp:

@@ -27,8 +27,8 @@ from sdgen_thumbnail_plugin.errors import (
     UnusableNameError,
 )
 from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, Stamp
-from sdgen_thumbnail_plugin.printing import printable
 from sdgen_thumbnail_plugin.storage.base import UNKNOWN_MTIME, DirectoryListing, Session, StoredImage
+from sdgen_thumbnail_plugin.text import printable
 
 __all__ = ["LocalImageStorage", "LocalSessionStorage", "is_image_name"]
 

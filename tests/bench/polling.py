@@ -34,7 +34,7 @@ ROUNDS = 6
 def passes(project: Project) -> None:
     with make_engine(project) as engine:
         engine.catch_up()
-        poll = DirectoryPoll(engine.keeper, engine.sessions)
+        poll = DirectoryPoll(engine.reconciler, engine.sessions)
         before = DirectorySnapshot(str(project.results))
 
         def theirs() -> None:

@@ -21,8 +21,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from sdgen_thumbnail_plugin import fast
 from sdgen_thumbnail_plugin.daemon.observers import mount_of
+from sdgen_thumbnail_plugin.imaging import accelerators
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "performance.md"
@@ -41,7 +41,7 @@ def as_page(printed: str) -> str:
 def environment() -> str:
     """Where this runs: the machine, and the versions of what is measured."""
     folder = Path(os.environ.get("BENCH_DIR") or tempfile.gettempdir())
-    libraries = [*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *fast.names()]
+    libraries = [*(f"{name} {version(name)}" for name in ("Pillow", "watchdog", "pluggy")), *accelerators.names()]
     if shutil.which("node"):
         found = subprocess.run(["node", "-e", NODE], stdout=subprocess.PIPE, text=True, check=True).stdout
         libraries.append(f"node {found.strip()}")

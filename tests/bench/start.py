@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catchup import CatchUp
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
+from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.model import Recipe
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage
 
@@ -76,9 +76,9 @@ class Engine:
 
     def catch_up(self, catalog: Catalog) -> None:
         """The smart catch-up, then the audit."""
-        keeper = Keeper(self._source, self._target, catalog, recipe=Recipe(), max_pixels=10**8)
-        workers = Workers(keeper, count=1, budget_pixels=10**7)
-        catch_up = CatchUp(keeper, workers, LocalSessionStorage(self._source))
+        reconciler = Reconciler(self._source, self._target, catalog, recipe=Recipe(), max_pixels=10**8)
+        workers = Workers(reconciler, count=1, budget_pixels=10**7)
+        catch_up = CatchUp(reconciler, workers, LocalSessionStorage(self._source))
         assert catch_up.smart().created == 0
         assert catch_up.audit().created == 0
         workers.close()

@@ -28,13 +28,14 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat, PngImagePlugin
 
-from sdgen_thumbnail_plugin import fast, heap
+from sdgen_thumbnail_plugin import heap
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
-from sdgen_thumbnail_plugin.engine.execute import Workers
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
-from sdgen_thumbnail_plugin.imaging import make_thumbnail
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
+from sdgen_thumbnail_plugin.engine.workers import Workers
+from sdgen_thumbnail_plugin.imaging import accelerators
+from sdgen_thumbnail_plugin.imaging.png import read_header
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Priority, Recipe
-from sdgen_thumbnail_plugin.png import read_header
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -128,8 +129,8 @@ def ours(root: Path, workers: int) -> None:
     source = LocalImageStorage(root / "results")
     target = LocalImageStorage(root / "thumbnails", ".webp")
     with Catalog(root / f"catalog-{workers}.sqlite3") as catalog:
-        keeper = Keeper(source, target, catalog, recipe=Recipe(), max_pixels=10**8)
-        pool = Workers(keeper, count=workers, budget_pixels=64_000_000)
+        reconciler = Reconciler(source, target, catalog, recipe=Recipe(), max_pixels=10**8)
+        pool = Workers(reconciler, count=workers, budget_pixels=64_000_000)
         pool.submit_directory("session", Priority.CATCH_UP)
         assert pool.wait_idle(120)
         pool.close()
@@ -142,21 +143,21 @@ def switch(on: bool) -> None:
         sys.modules.pop("imagecodecs", None)
     else:
         sys.modules["imagecodecs"] = None  # type: ignore[assignment]
-    fast._extra.cache_clear()
-    fast._decoder.cache_clear()
-    fast._extra_crc32.cache_clear()
+    accelerators._extra.cache_clear()
+    accelerators._decoder.cache_clear()
+    accelerators._extra_crc32.cache_clear()
 
 
 @contextlib.contextmanager
 def without_resizer() -> Iterator[None]:
     """As where there is no wheel of it."""
     sys.modules["cykooz_resizer"] = None  # type: ignore[assignment]
-    fast._resizer.cache_clear()
+    accelerators._resizer.cache_clear()
     try:
         yield
     finally:
         sys.modules.pop("cykooz_resizer", None)
-        fast._resizer.cache_clear()
+        accelerators._resizer.cache_clear()
 
 
 class Sharp:
@@ -244,16 +245,16 @@ def parts_alone(root: Path, folder: Path, workers: int) -> None:
 
     def parts() -> None:
         for png, header in zip(pngs, headers, strict=True):
-            if fast.decode(png, header) is None:
+            if accelerators.decode(png, header) is None:
                 PngImagePlugin.PngImageFile(io.BytesIO(png)).load()
         for image, data, size in zip(pictures, samples, sizes, strict=True):
-            if fast.resize(data, image.size, size) is None:
+            if accelerators.resize(data, image.size, size) is None:
                 image.resize(size, LANCZOS)
         for image in small:
             image.save(io.BytesIO(), "WEBP", quality=85, method=6)
 
     compare(
-        f"the whole : decode, resize and encode alone ({', '.join(fast.names()) or 'Pillow'}; processor time)",
+        f"the whole : decode, resize and encode alone ({', '.join(accelerators.names()) or 'Pillow'}; processor time)",
         lambda: ours(root, workers), parts, clock=time.process_time, rounds=3,
     )  # fmt: skip
 
@@ -301,9 +302,9 @@ def main() -> None:
         else:
             say("sharp is not installed: npm install sharp, then NODE_PATH=$PWD/node_modules")
         switch(True)
-        if not fast.has_extra():
+        if not accelerators.has_extra():
             say("The extra is not installed: pip install 'sdgen-thumbnail-plugin[fast]'")
-        for extra in (False, True) if fast.has_extra() else (False,):
+        for extra in (False, True) if accelerators.has_extra() else (False,):
             switch(extra)
             who = "[fast]" if extra else "default"
             compare(

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sdgen_thumbnail_plugin.daemon.observers import inotify_limits
-from sdgen_thumbnail_plugin.imaging import make_thumbnail
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

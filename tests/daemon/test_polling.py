@@ -38,7 +38,7 @@ def make_active(engine: Engine) -> None:
 
 @pytest.fixture
 def poll(engine: Engine) -> DirectoryPoll:
-    poll = DirectoryPoll(engine.keeper, engine.sessions)
+    poll = DirectoryPoll(engine.reconciler, engine.sessions)
     found = look(poll)
     assert (found.directories, found.files) == ([], [])
     return poll
@@ -84,7 +84,7 @@ def test_an_image_written_over_in_an_active_session_is_found_by_the_next_look(
 def test_a_session_that_is_being_generated_is_active_however_old_it_is(engine: Engine) -> None:
     (engine.project.results / OLD / "manifest.json").write_text(json.dumps({"status": "ongoing"}))
     os.utime(engine.project.results / OLD, (LONG_AGO_S, LONG_AGO_S))
-    poll = DirectoryPoll(engine.keeper, engine.sessions)
+    poll = DirectoryPoll(engine.reconciler, engine.sessions)
     look(poll)
     just_now(engine.project.results / OLD / "000.png")
     assert look(poll).files == [f"{OLD}/000.png"]

@@ -370,7 +370,7 @@ def test_a_process_is_known_by_its_start() -> None:
 # A session of its own, that prints its priority before and after a watcher was polite beside it, or in its place.
 TERMINAL = """
 import subprocess, sys
-code = "from sdgen_thumbnail_plugin.daemon.manners import be_polite; be_polite()"
+code = "from sdgen_thumbnail_plugin.daemon.priority import be_polite; be_polite()"
 priority = lambda: open("/proc/self/autogroup").read().split()[-1:]
 print(priority(), end=";")
 if sys.argv[1] == "beside":

@@ -14,8 +14,8 @@ import pytest
 from drawing import picture_in
 from engines import LONG_AGO_S, draw, inodes, just_now, open_engine, put_thumbnail, session_of, thumbnail_bytes
 from sdgen_thumbnail_plugin.engine.catchup import Limits, Phase, Progress, due_for_a_sweep
+from sdgen_thumbnail_plugin.imaging.webp import read_size
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
-from sdgen_thumbnail_plugin.webp import read_size
 from watching import Project, png
 
 
@@ -506,7 +506,7 @@ def test_a_sweep_comes_to_every_directory_in_turn(project: Project) -> None:
     with open_engine(project) as engine:
         engine.audit()
         then_s = max(record.swept_at_s for record in engine.catalog.records().values())
-        assert due_for_a_sweep(engine.keeper, now_s=then_s, interval_s=100, tick_s=1) == []
-        due = due_for_a_sweep(engine.keeper, now_s=then_s + 101, interval_s=100, tick_s=1)
+        assert due_for_a_sweep(engine.reconciler, now_s=then_s, interval_s=100, tick_s=1) == []
+        due = due_for_a_sweep(engine.reconciler, now_s=then_s + 101, interval_s=100, tick_s=1)
         assert len(due) == 1
-        assert len(due_for_a_sweep(engine.keeper, now_s=then_s + 101, interval_s=100, tick_s=100)) == 4
+        assert len(due_for_a_sweep(engine.reconciler, now_s=then_s + 101, interval_s=100, tick_s=100)) == 4

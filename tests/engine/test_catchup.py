@@ -41,11 +41,11 @@ def fill(project: Project, session: str, images: int, thumbnails: int) -> None:
     if thumbnails:
         with make_engine(project) as engine:
             for number in range(thumbnails):
-                engine.keeper.make_image_right(f"{session}/{number:03}.png", room=lambda _: engine.no_room_needed())
+                engine.reconciler.make_image_right(f"{session}/{number:03}.png", room=lambda _: engine.no_room_needed())
 
 
 def smart(engine: Engine) -> Summary:
-    return CatchUp(engine.keeper, engine.workers, engine.sessions).smart()
+    return CatchUp(engine.reconciler, engine.workers, engine.sessions).smart()
 
 
 def test_one_new_session_is_processed_and_the_complete_one_before_it_stops(
@@ -81,10 +81,10 @@ def test_what_there_is_to_do_is_counted_in_the_catalog_as_soon_as_it_is_told(pro
     told: list[tuple[int | None, int]] = []
 
     def note(progress: Progress) -> None:
-        told.append((progress.total, sum(record.images for record in engine.keeper.catalog.records().values())))
+        told.append((progress.total, sum(record.images for record in engine.reconciler.catalog.records().values())))
 
     with make_engine(project) as engine:
-        CatchUp(engine.keeper, engine.workers, engine.sessions, on_progress=note).smart()
+        CatchUp(engine.reconciler, engine.workers, engine.sessions, on_progress=note).smart()
     assert [counted for total, counted in told if total == 40][:1] == [40]
     assert all(counted >= (total or 0) for total, counted in told)
 
@@ -105,7 +105,7 @@ def test_a_hole_in_an_old_session_behind_a_complete_one_is_found_by_the_audit(pr
     with make_engine(project) as engine:
         assert smart(engine).created == 3
         assert not project.is_exact()
-        assert CatchUp(engine.keeper, engine.workers, engine.sessions).audit().created == 1
+        assert CatchUp(engine.reconciler, engine.workers, engine.sessions).audit().created == 1
     assert project.is_exact()
 
 
@@ -155,7 +155,7 @@ def test_a_damaged_catalog_costs_time_not_thumbnails(project: Project) -> None:
     (catalog,) = project.home.state_dir.glob("*.sqlite3")
     catalog.write_bytes(b"no database at all, but long enough to look like something " * 50)
     with make_engine(project) as engine:
-        assert engine.keeper.catalog.set_aside is not None
+        assert engine.reconciler.catalog.set_aside is not None
         assert engine.catch_up().created == 0
     assert project.is_exact()
 
@@ -179,7 +179,7 @@ def test_a_mass_of_orphans_is_held_back_and_kept_at_the_next_start(project: Proj
     for _ in range(2):
         with make_engine(project) as engine:
             assert engine.catch_up().held_back == 101
-            assert engine.keeper.held_orphans() == 101
+            assert engine.reconciler.held_orphans() == 101
         assert len(list(orphans.iterdir())) == 101
         project.age()
 

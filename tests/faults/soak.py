@@ -33,9 +33,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from drawing import as_png, photo, picture_in
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE
-from sdgen_thumbnail_plugin.imaging import make_thumbnail
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
+from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
 from watching import Project, files_below, run_ours
 

@@ -132,7 +132,7 @@ class AnySequence(RuleBasedStateMachine):
     def start(self) -> None:
         self.running = contextlib.ExitStack()
         self.engine = self.running.enter_context(open_engine(self.project, height_px=SIDE_PX))
-        self.poll = DirectoryPoll(self.engine.keeper, self.engine.sessions)
+        self.poll = DirectoryPoll(self.engine.reconciler, self.engine.sessions)
         self.has_audited = False
 
     def teardown(self) -> None:
@@ -394,7 +394,7 @@ def told_of_image(key: str, engine: Engine) -> None:
 
 
 def told_of_moved_image(old: str, new: str, engine: Engine) -> None:
-    engine.keeper.rename_image(old, new)
+    engine.reconciler.rename_image(old, new)
     for key in (new, old):
         told_of_image(key, engine)
 
@@ -410,7 +410,7 @@ def told_of_deleted_directory(directory: str, engine: Engine) -> None:
 
 
 def told_of_moved_directory(old: str, new: str, engine: Engine) -> None:
-    engine.keeper.rename_directory(old, new)
+    engine.reconciler.rename_directory(old, new)
     engine.catalog.discover([new])
     for directory in (new, old):
         told_of_deleted_directory(directory, engine)
@@ -533,7 +533,7 @@ def test_a_renamed_session_is_made_right_with_all_below_it_at_one_look(project: 
         project.thumbnail(f"{SESSIONS[0]}/below/b.png").unlink()
         (project.results / SESSIONS[0]).rename(project.results / SESSIONS[1])
         directories = [SESSIONS[0], f"{SESSIONS[0]}/below"]
-        assert engine.keeper.changed_directories(directories) == directories  # that they are gone is known first
+        assert engine.reconciler.changed_directories(directories) == directories  # that they are gone is known first
         engine.workers.submit_directory(SESSIONS[1], Priority.AUDIT)
         engine.idle()
         assert shown(project, project.results / SESSIONS[1] / "below" / "b.png") == 2

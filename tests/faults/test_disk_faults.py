@@ -20,7 +20,7 @@ from PIL import Image
 
 from drawing import as_png
 from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE
+from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for
 from watching import Project, python_process, run_ours, status, wait_until_faultless, watcher_process, watching

@@ -27,10 +27,10 @@ from PIL import Image
 from watchdog import events
 
 from drawing import as_png
-from sdgen_thumbnail_plugin.daemon import lookout
+from sdgen_thumbnail_plugin.daemon import supervisor
 from sdgen_thumbnail_plugin.daemon.observers import NativeObserver, inotify_limits
 from sdgen_thumbnail_plugin.daemon.watcher import Watcher
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE
+from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
 from waiting import wait_for
 from watching import Project, png, run_ours, status, wait_until_faultless, watcher_process, watching
@@ -390,7 +390,7 @@ class OutOfOrder(NativeObserver):
 def test_events_out_of_order_leave_every_image_its_own_thumbnail(
     project: Project, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout, "NativeObserver", OutOfOrder)
+    monkeypatch.setattr(supervisor, "NativeObserver", OutOfOrder)
     monkeypatch.setattr(OutOfOrder, "chance", random.Random(seed))
     chance = random.Random(-seed)
     sessions = [project.results / f"2025111{number}_000000-mixed" for number in range(4)]

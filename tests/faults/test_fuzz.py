@@ -47,13 +47,13 @@ from drawing import (
     with_chunks,
 )
 from sdgen_thumbnail_plugin.errors import SettingsError
-from sdgen_thumbnail_plugin.fast import FAST_VARIABLE
+from sdgen_thumbnail_plugin.paths import FAST_VARIABLE
 from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, check_roots, load_settings
 
 MAX_PIXELS = 1_000_000
 LARGEST_SIDE_PX = 4000  # so many pixels that what each of them takes outweighs all else
 PEAK_BYTES = 14
-"""A pixel of any kind of picture takes no more at the peak (``imaging.peak_pixels``)."""
+"""A pixel of any kind of picture takes no more at the peak (``thumbnail.peak_pixels``)."""
 SPARE_BYTES = 24 * 2**20
 """For one thumbnail of the largest size, and its encoder."""
 HANG_S = 10.0
@@ -65,9 +65,9 @@ _CHILD = textwrap.dedent("""
     import resource, struct, sys, time
     from PIL import ImageCms
     from sdgen_thumbnail_plugin.errors import ImageError, OutOfMemoryError
-    from sdgen_thumbnail_plugin.imaging import make_thumbnail
+    from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
     from sdgen_thumbnail_plugin.model import Recipe
-    from sdgen_thumbnail_plugin.webp import read_size
+    from sdgen_thumbnail_plugin.imaging.webp import read_size
 
     max_pixels, allowed_bytes = map(int, sys.argv[1:3])
     recipe = Recipe(height_px=32, method=0)
@@ -326,7 +326,7 @@ def test_the_largest_pictures_of_all_kinds_stay_within_the_bound() -> None:
 # Takes the path of an image, and says how much memory its thumbnail took at the peak, beyond what another had taken.
 _MEASURING_CHILD = textwrap.dedent("""
     import pathlib, sys
-    from sdgen_thumbnail_plugin.imaging import make_thumbnail
+    from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
     from sdgen_thumbnail_plugin.model import Recipe
 
     def told(name):
@@ -359,7 +359,8 @@ def test_no_kind_of_picture_takes_more_memory_than_it_asks_for(
     small.write_bytes(as_png(photo(600, 500)))
     large.write_bytes(png + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND"))
     environment = {**os.environ, FAST_VARIABLE: fast, "MALLOC_ARENA_MAX": "1"}
-    ask = "import pathlib, sys; from sdgen_thumbnail_plugin import imaging, png; print(4 * imaging.peak_pixels("
+    ask = "import pathlib, sys; from sdgen_thumbnail_plugin.imaging import thumbnail, png"
+    ask += "; print(4 * thumbnail.peak_pixels("
     ask += "png.read_header(pathlib.Path(sys.argv[2]).read_bytes())))"
     taken_bytes, asked_bytes = (
         int(subprocess.run([sys.executable, "-c", code, small, large], env=environment, check=True,

@@ -40,9 +40,9 @@ from drawing import (
     rgb_profile,
     with_chunks,
 )
-from sdgen_thumbnail_plugin.engine.keeper import Keeper
+from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
 from sdgen_thumbnail_plugin.errors import SourceChangedError
-from sdgen_thumbnail_plugin.imaging import make_thumbnail
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Outcome, Recipe
 from waiting import wait_for
 from watching import Project, run_ours, watcher_process, watching
@@ -414,16 +414,16 @@ def test_a_png_that_changes_while_it_is_read_ends_with_the_thumbnail_of_its_last
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met: Counter[str] = Counter()
-    make_image_right = Keeper.make_image_right
+    make_image_right = Reconciler.make_image_right
 
-    def counting(keeper: Keeper, key: str, **options: Any) -> Outcome:
+    def counting(reconciler: Reconciler, key: str, **options: Any) -> Outcome:
         try:
-            return make_image_right(keeper, key, **options)
+            return make_image_right(reconciler, key, **options)
         except SourceChangedError as error:
             met[error.message] += 1
             raise
 
-    monkeypatch.setattr(Keeper, "make_image_right", counting)
+    monkeypatch.setattr(Reconciler, "make_image_right", counting)
     names = [f"{SESSION}/changing_{number}.png" for number in range(3)]
     states = [as_png(Image.new("RGB", (700, 900), colour)) for colour in ("red", "lime", "blue")]
     states += [states[0][: len(states[0]) // 2], b"", as_png(photo(800, 1000), compress_level=0)]

@@ -34,10 +34,10 @@ from counting import Faults
 from drawing import as_png
 from engines import inodes
 from sdgen_thumbnail_plugin.cli.status import gather
-from sdgen_thumbnail_plugin.daemon import status as status_module
+from sdgen_thumbnail_plugin.daemon import state as status_module
 from sdgen_thumbnail_plugin.daemon.process import holding_the_lock, is_locked
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE, Home
+from sdgen_thumbnail_plugin.paths import HOME_VARIABLE, Home
 from sdgen_thumbnail_plugin.settings import Settings
 from waiting import wait_for
 from watching import Project, png, python_process
@@ -479,7 +479,7 @@ def asking_all_the_time(home: Home) -> Iterator[None]:
     code = (
         "import pathlib, sys\n"
         "from sdgen_thumbnail_plugin.daemon.process import is_locked\n"
-        "from sdgen_thumbnail_plugin.home import Home\n"
+        "from sdgen_thumbnail_plugin.paths import Home\n"
         "home = Home(pathlib.Path(sys.argv[1]))\n"
         "print('up', flush=True)\n"
         "while True:\n"

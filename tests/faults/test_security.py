@@ -33,10 +33,10 @@ from drawing import chunk, iccp_chunk, rgb_profile, with_chunks
 from engines import open_engine
 from sdgen_thumbnail_plugin.cli.status import EXIT_CODES, gather, render
 from sdgen_thumbnail_plugin.daemon.process import holding_the_lock, identity_of
-from sdgen_thumbnail_plugin.daemon.status import WatcherState, write_state
+from sdgen_thumbnail_plugin.daemon.state import WatcherState, write_state
 from sdgen_thumbnail_plugin.errors import ThumbnailError
-from sdgen_thumbnail_plugin.home import HOME_VARIABLE
 from sdgen_thumbnail_plugin.model import Priority
+from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
 from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 from waiting import wait_for

@@ -1,0 +1,1 @@
+"""The demonstration: the main job, live, with pictures it draws itself."""

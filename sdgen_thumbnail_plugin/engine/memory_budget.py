@@ -1,0 +1,58 @@
+"""Room in memory: how many pixels may be decoded at once, by all threads of a process together."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+__all__ = ["MemoryBudget", "NoRoom"]
+
+
+class NoRoom(Exception):  # noqa: N818 - a signal between a builder and its room, never an error anybody sees
+    """There is no room now; the room was told not to wait."""
+
+
+class MemoryBudget:
+    """Bounds the memory of all builders together, by the pixels they hold decoded.
+
+    An image that fits never waits for one that does not: those larger than the whole budget take turns in a place of
+    their own. So the bound is the budget plus one image of ``max_pixels``, at four bytes a pixel; kinds of images that
+    take more while they are decoded ask for more pixels than they have.
+
+    Args:
+        budget_pixels: how many pixels may be in flight.
+        waits: whether to wait for room; else ``NoRoom`` is raised where there is none.
+    """
+
+    def __init__(self, budget_pixels: int, *, waits: bool = False) -> None:
+        self._budget = budget_pixels
+        self._waits = waits
+        self._free = budget_pixels
+        self._giant_inside = False
+        self._changed = threading.Condition()
+
+    def _fits(self, pixels: int) -> bool:
+        return not self._giant_inside if pixels > self._budget else pixels <= self._free
+
+    @contextlib.contextmanager
+    def __call__(self, pixels: int) -> Iterator[None]:
+        giant = pixels > self._budget
+        with self._changed:
+            if self._waits:
+                self._changed.wait_for(lambda: self._fits(pixels))
+            elif not self._fits(pixels):
+                raise NoRoom
+            if giant:
+                self._giant_inside = True
+            else:
+                self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                if giant:
+                    self._giant_inside = False
+                else:
+                    self._free += pixels
+                self._changed.notify_all()
