@@ -1,6 +1,6 @@
 """Keeps a WebP thumbnail for every PNG below a folder.
 
-Kept free of imports, because start-up hooks import it: what is offered here is loaded when it is asked for.
+Imports nothing, because start-up hooks import it; the functions are loaded on first access.
 """
 
 TYPE_CHECKING = False

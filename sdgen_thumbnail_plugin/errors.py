@@ -1,32 +1,33 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of this package, as one tree.
 
     ThumbnailError
      ├─ ImageError                    the image's fault: kept as a failure, not tried again until the file changes
-     │   ├─ NotAnImageError           no PNG, nor anything else we know
+     │   ├─ NotAnImageError           neither a PNG nor another format that we know
      │   ├─ NotAPngError              another kind of image under a .png name
-     │   ├─ TruncatedImageError       ends too early; perhaps still being written
+     │   ├─ TruncatedImageError       ends too early; may still be being written
      │   ├─ DamagedImageError         a PNG whose contents cannot be decoded
      │   ├─ TooManyPixelsError        larger than the limit for one image
-     │   ├─ EncoderRefusedError       the WebP encoder would not take it
-     │   └─ UnusableNameError         its thumbnail cannot have its name, because it is too long
-     │       └─ NameTakenError        or because another image has it; no longer so once that one is gone
+     │   ├─ EncoderRefusedError       the WebP encoder refused it
+     │   └─ UnusableNameError         its thumbnail cannot have this name: it is too long
+     │       └─ NameTakenError        or another image's thumbnail has it, until that image is gone
      ├─ MachineError                  the machine's fault: backs off, shows in status, recovers by itself
      │   ├─ DiskFullError
      │   ├─ AccessDeniedError
      │   ├─ OutOfMemoryError
      │   └─ StorageUnavailableError   any other input or output error
-     ├─ SourceGoneError               the source vanished: nothing to show
+     ├─ SourceGoneError               the source vanished: there is nothing to show
      ├─ SourceChangedError            the source changed while it was read: look again
+     ├─ SourceUnfinishedError         the source is still being written: look again
      ├─ SettingsError                 a setting, a flag or the configuration file is wrong
      │   └─ RootsError                source and target folder cannot be used together, or at all
-     ├─ CatalogError                  our own record cannot be read or written
+     ├─ CatalogError                  the catalog cannot be read or written
      └─ ProcessError                  the background process
          ├─ AlreadyRunningError       another watcher holds the lock
          ├─ NotRunningError
          ├─ StartFailedError
          └─ StopFailedError
 
-A message is lower case and says what is wrong; ``path`` says where; ``remedy`` says what to do about it. Only the
+A message is lower case and says what is wrong, ``path`` says where, and ``remedy`` says what to do about it. Only the
 command line turns them into text and exit codes.
 """
 
@@ -53,6 +54,7 @@ __all__ = [
     "SettingsError",
     "SourceChangedError",
     "SourceGoneError",
+    "SourceUnfinishedError",
     "StartFailedError",
     "StopFailedError",
     "StorageUnavailableError",
@@ -71,8 +73,8 @@ class ThumbnailError(Exception):
 
     Args:
         message: what is wrong, lower case, without the path.
-        path: the file or folder it is about, as a person would write it; None while it is not known.
-        remedy: what to do about it; the class's own where None.
+        path: the file or folder concerned, as a person would write it; None while it is unknown.
+        remedy: what to do about it; that of the class if None.
     """
 
     default_remedy: ClassVar[str] = ""
@@ -87,14 +89,14 @@ class ThumbnailError(Exception):
         return f"{self.path}: {self.message}" if self.path else self.message
 
     def at(self: _E, path: str) -> _E:
-        """Names the path once it is known (imaging sees bytes, not files), and returns the error itself."""
+        """Adds the path where it becomes known (imaging gets bytes, not files), and returns the error."""
         if self.path is None:
             self.path = path
         return self
 
 
 class ImageError(ThumbnailError):
-    """The image's own fault; the same bytes will fail again."""
+    """The image is at fault: the same bytes fail again."""
 
 
 class NotAnImageError(ImageError):
@@ -102,15 +104,15 @@ class NotAnImageError(ImageError):
 
 
 class NotAPngError(ImageError):
-    default_remedy = "give the file the suffix of what it is, or convert it to PNG"
+    default_remedy = "give the file the suffix of its format, or convert it to PNG"
 
 
 class TruncatedImageError(ImageError):
-    default_remedy = "generate the image again, or copy it again from where it came"
+    default_remedy = "generate the image again, or copy it again from its origin"
 
 
 class DamagedImageError(ImageError):
-    default_remedy = "generate the image again, or copy it again from where it came"
+    default_remedy = "generate the image again, or copy it again from its origin"
 
 
 class TooManyPixelsError(ImageError):
@@ -130,11 +132,11 @@ class NameTakenError(UnusableNameError):
 
 
 def image_error(kind: str, message: str, remedy: str) -> ImageError:
-    """An error that was remembered by its class's name, as an error again.
+    """Restores an error from the parts that are stored of it.
 
     Args:
-        kind: the class's name; ``ImageError`` itself stands in for one that no longer exists.
-        message, remedy: as they were.
+        kind: the name of its class; a name that no longer exists gives an ``ImageError``.
+        message, remedy: as stored.
     """
     found = globals().get(kind)
     if not (isinstance(found, type) and issubclass(found, ImageError)):
@@ -143,22 +145,22 @@ def image_error(kind: str, message: str, remedy: str) -> ImageError:
 
 
 class MachineError(ThumbnailError):
-    """Not the image's fault: worth trying again later, unchanged.
+    """The machine is at fault: the same image may succeed later.
 
     Attributes:
-        everywhere: whether it stops all work (nothing in the target can be written), not just one image or directory.
-            The storage that raises it says so.
+        everywhere: whether it stops all work (nothing can be written to the target), not just one image or directory.
+            The storage that raises it sets it.
     """
 
     everywhere: bool = False
 
 
 class DiskFullError(MachineError):
-    default_remedy = "free some space; it goes on by itself"
+    default_remedy = "free some space; work then resumes by itself"
 
 
 class AccessDeniedError(MachineError):
-    default_remedy = "make it readable and writable for this user; it goes on by itself"
+    default_remedy = "make it readable and writable for this user; work then resumes by itself"
 
 
 class OutOfMemoryError(MachineError):
@@ -166,15 +168,19 @@ class OutOfMemoryError(MachineError):
 
 
 class StorageUnavailableError(MachineError):
-    default_remedy = "check the drive or the mount; it goes on by itself"
+    default_remedy = "check the drive or the mount; work then resumes by itself"
 
 
 class SourceGoneError(ThumbnailError):
-    """The source is not there (any more)."""
+    """The source does not exist, or no longer exists."""
 
 
 class SourceChangedError(ThumbnailError):
-    """The source changed while it was being read."""
+    """The source changed while it was read."""
+
+
+class SourceUnfinishedError(ThumbnailError):
+    """The source ends too early, and is so young that it is probably still being written."""
 
 
 class SettingsError(ThumbnailError):
@@ -190,7 +196,7 @@ class CatalogError(ThumbnailError):
 
 
 class ProcessError(ThumbnailError):
-    """The background process could not be started, stopped or found."""
+    """The background process cannot be started, stopped or found."""
 
 
 class AlreadyRunningError(ProcessError):

@@ -1,8 +1,7 @@
-"""The thumbnails of one ``sdgen generate``, made inside its own process while it goes on generating.
+"""Makes the thumbnails of one ``sdgen generate`` in its own process while it generates.
 
-Saving an image only puts it into a queue. Two threads of low priority make the thumbnails; everything they need is
-imported by them, not by the generation. They are daemons: a process that wants to end never waits for them longer than
-``finish`` does.
+Saving an image only puts it into a queue. Two threads of low priority make the thumbnails and import what that takes,
+so that the generation does not. They are daemon threads: a process that ends waits for them in ``finish`` only.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdgen_thumbnail_plugin.config_file import CONFIG_NAME, SECTION
 from sdgen_thumbnail_plugin.errors import ImageError, RootsError, SourceGoneError, ThumbnailError
-from sdgen_thumbnail_plugin.host.hookspecs import Project
 from sdgen_thumbnail_plugin.model import THUMBNAIL_SUFFIX
 
 if TYPE_CHECKING:
+    from sdgen_thumbnail_plugin.host.hookspecs import Project
     from sdgen_thumbnail_plugin.settings import Settings
 
-__all__ = ["Generation", "Tally"]
 
-FINISH_S = 10.0
-"""So long ``sdgen generate`` waits at most for thumbnails that are not made yet."""
+_FINISH_S = 10.0
+"""How long ``sdgen generate`` waits for the remaining thumbnails at most, in seconds."""
 
 _THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of a generation's images.
+    """The outcome for the images of a generation.
 
     Attributes:
-        ready: images with a fresh thumbnail.
-        failed: images that cannot be shown.
-        left: images that are left to the watcher, or to the next catch-up.
-        fault: why they are left, where it is the machine's or the configuration's fault.
+        ready: number of images with a fresh thumbnail.
+        failed: number of images that cannot be shown.
+        left: number of images that are left to the watcher, or to the next catch-up.
+        fault: why they are left, if the machine or the configuration is at fault.
     """
 
     ready: int
@@ -51,26 +50,29 @@ class Generation:
     """Makes the thumbnails of the images that one ``sdgen generate`` saves.
 
     Args:
-        project: the project.
+        project: the project that sdgen works on.
     """
 
     def __init__(self, project: Project) -> None:
         self._project = project
         self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
-        self._pending: dict[Path, int] = {}  # saves not dealt with yet
+        self._pending: dict[Path, int] = {}  # saves without a result
         self._results: dict[Path, ThumbnailError | None] = {}
         self._settings: Settings | None = None
         self._threads: list[threading.Thread] = []
         self._finished = False
 
     def is_over_for(self, image: Path) -> bool:
-        """Whether an image belongs to another generation, because this one has ended without it."""
+        """Whether this generation has ended and does not know the image, so that it belongs to the next one."""
         return self._finished and image not in self._pending
 
     def saved(self, image: Path) -> None:
-        """An image was written, or written again. Returns at once; after ``finish`` (an annotator may be late, and the
-        process about to end) only when its thumbnail is made."""
+        """Queues an image that was written, or written again, and returns at once.
+
+        After ``finish`` it makes the thumbnail before it returns: the annotator may be late, and the process about to
+        end.
+        """
         if self._finished:
             self._make(image)
             return
@@ -82,21 +84,17 @@ class Generation:
                 self._threads[-1].start()
         self._waiting.put(image)
 
-    def finish(
-        self,
-        images: Sequence[Path],
-        *,
-        patience_s: float = FINISH_S,
-        on_wait: Callable[[int], None] = lambda _: None,
-    ) -> Tally:
-        """Waits for what is not made yet.
+    def finish(self, images: Sequence[Path], *, on_wait: Callable[[int], None] = lambda _: None) -> Tally:
+        """Waits for the thumbnails that are not made yet, 10 seconds at most.
 
         Args:
             images: all images of the generation.
-            patience_s: how long to wait at most, in seconds.
             on_wait: called ten times a second while waiting, with the number of images that are done.
+
+        Returns:
+            The outcome for all images.
         """
-        deadline_s = time.monotonic() + patience_s
+        deadline_s = time.monotonic() + _FINISH_S
         try:
             with self._changed:
                 while any(self._pending.values()) and (left_s := deadline_s - time.monotonic()) > 0:
@@ -122,7 +120,7 @@ class Generation:
         while (image := self._waiting.get()) is not None and not self._finished:
             try:
                 result = self._make(image)
-            except Exception as error:  # a bug of ours: it must not end the thread that finish() waits for
+            except Exception as error:  # a bug of ours must not end the thread that finish() waits for
                 result = ThumbnailError(f"unexpected: {type(error).__name__}: {error}", path=str(image))
                 _log(str(result), error)
             with self._changed:
@@ -131,24 +129,22 @@ class Generation:
                 self._changed.notify_all()
 
     def _make(self, image: Path) -> ThumbnailError | None:
-        """Makes one thumbnail; returns why it could not, which is in the log then."""
-        from sdgen_thumbnail_plugin.api import make_thumbnail_right
+        """Makes one thumbnail; returns the error, which is in the log, or None."""
+        from sdgen_thumbnail_plugin.api import make_thumbnail
 
         try:
-            make_thumbnail_right(image, self._thumbnail_of(image), self._known_settings())
+            make_thumbnail(image, self._thumbnail_of(image), self._known_settings())
         except ThumbnailError as error:
             _log(f"{error} ({error.remedy})" if error.remedy else str(error))
             return error
         return None
 
     def _thumbnail_of(self, image: Path) -> Path:
-        """Where an image's thumbnail belongs."""
-        from sdgen_thumbnail_plugin.settings import SECTION
-
+        """The path of an image's thumbnail."""
         settings = self._known_settings()
         root, folder = settings.source_dir.resolve(), image.parent.resolve()
         if root != folder and root not in folder.parents:
-            remedy = f'"source_dir" in the section "{SECTION}" of sdgen_config.json names another folder: take it out'
+            remedy = f'"source_dir" in the section "{SECTION}" of {CONFIG_NAME} names another folder: remove it'
             raise RootsError(f"lies outside the source folder {root}", path=str(image), remedy=remedy)
         return (settings.target_dir / folder.relative_to(root) / image.name).with_suffix(THUMBNAIL_SUFFIX)
 
@@ -164,6 +160,6 @@ class Generation:
 
 
 def _log(text: str, error: BaseException | None = None) -> None:
-    from sdgen_thumbnail_plugin.host.plugins import write_to_log
+    from sdgen_thumbnail_plugin.daemon.logs import log_error
 
-    write_to_log(text, error)
+    log_error(text, error)

@@ -1,4 +1,4 @@
-"""The values everything else speaks of. Frozen, without behaviour beyond what follows from their own fields."""
+"""The values that all rooms share. Frozen, without behaviour beyond what follows from their fields."""
 
 from __future__ import annotations
 
@@ -6,40 +6,30 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = [
-    "SOURCE_SUFFIX",
-    "THUMBNAIL_SUFFIX",
-    "Action",
-    "ActionKind",
-    "Failure",
-    "Outcome",
-    "OutcomeKind",
-    "Priority",
-    "Reason",
-    "Recipe",
-    "Stamp",
-]
+MAX_PIXELS = 300_000_000
+"""The default limit for the size of one image, in pixels."""
 
 SOURCE_SUFFIX = ".png"
 THUMBNAIL_SUFFIX = ".webp"
 
 
 class Stamp(NamedTuple):
-    """What a storage says of a file without opening it. A tuple, because a first audit makes one for every file: that
-    takes a third of the time of a frozen dataclass, and comparing them a fifth.
+    """What a storage says of a file without opening it, compared by equality. A tuple, because a first catch-up makes
+    one for every file: that takes a third of the time of a frozen dataclass, and comparing them a fifth.
 
     Attributes:
-        mtime_ns: modification time in nanoseconds since the epoch (``LastModified`` on object stores).
+        version: a number that changes with the contents; where the storage keeps times, the modification time in
+            nanoseconds since the epoch.
         size: length in bytes.
     """
 
-    mtime_ns: int
+    version: int
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a thumbnail is made. Changing any of it makes every thumbnail stale.
+    """The settings that decide the content of a thumbnail. Changing one makes every thumbnail stale.
 
     Attributes:
         height_px: height of every thumbnail, in pixels.
@@ -53,7 +43,7 @@ class Recipe:
 
     @property
     def tag(self) -> str:
-        """The recipe as a short text, to be stored and compared."""
+        """The recipe as a short text, for storing and comparing."""
         return f"h{self.height_px}-q{self.quality}-m{self.method}"
 
 
@@ -70,9 +60,10 @@ class ActionKind(enum.Enum):
 
     BUILD = "build"
     ADOPT = "adopt"
+    RENAME = "rename"
+    REFUSE = "refuse"
     DELETE = "delete"
     SWEEP = "sweep"
-    REFUSE = "refuse"
 
 
 class Reason(enum.Enum):
@@ -80,10 +71,11 @@ class Reason(enum.Enum):
 
     MISSING = "it has no thumbnail"
     EMPTY = "its thumbnail is empty"
-    STALE = "it is not the image its thumbnail shows"
-    MISTAKEN = "its thumbnail shows an image of the same time"
-    RECIPE = "the settings changed"
-    FOREIGN = "another program made its thumbnail"
+    STALE = "its thumbnail shows an earlier version"
+    MISMATCHED = "its thumbnail shows another image"
+    SETTINGS = "the settings changed"
+    FOREIGN = "its thumbnail lacks its time"
+    RENAMED = "it had another name"
     ORPHAN = "its source is gone"
     UNSHOWABLE = "its source cannot be shown"
     LEFT_OVER = "a process died while writing it"
@@ -95,16 +87,18 @@ class Action:
     """One thing to do, decided by a plan.
 
     Attributes:
-        key: the image's key for BUILD, ADOPT and REFUSE; the thumbnail's (or temporary's) own key otherwise.
+        key: the image's key for BUILD, ADOPT, RENAME and REFUSE; the thumbnail's (or temporary's) own key otherwise.
         kind: what to do.
         reason: why.
         stamp: the source's stamp that the decision rests on; None where there is no source.
+        old: the key of the thumbnail to be renamed, for RENAME.
     """
 
     key: str
     kind: ActionKind
     reason: Reason
     stamp: Stamp | None = None
+    old: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +125,7 @@ class Failure:
 
 
 class OutcomeKind(enum.Enum):
-    """How making one image right ended."""
+    """How reconciling one image ended."""
 
     CREATED = "created"
     FRESH = "fresh"
@@ -151,7 +145,7 @@ class Outcome:
         key: the image's key.
         kind: how it ended.
         build_s: seconds of work, 0 where nothing was built.
-        error: the failure's text, for FAILED and DEFERRED.
+        error: why there is no thumbnail, for FAILED and DEFERRED.
         checksum: CRC-32 of the bytes the thumbnail was made from, for CREATED.
     """
 
@@ -160,3 +154,18 @@ class Outcome:
     build_s: float = 0.0
     error: str | None = None
     checksum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps work from being done and is not an image's fault: shown by ``status`` until it is over.
+
+    Attributes:
+        message: what is wrong, with the path.
+        remedy: what to do about it.
+        since_s: since when, in seconds since the epoch; None where that is not known.
+    """
+
+    message: str
+    remedy: str
+    since_s: float | None = None

@@ -1,13 +1,13 @@
-"""The layout of ``~/.sdgen``, which we share with the host.
+"""The layout of ``~/.sdgen``, a folder that we share with the host.
 
 ~/.sdgen/
  ├─ pids/thumbnail_watchdog.pid          the watcher's PID as decimal text, read by the host
  ├─ logs/thumbnail_watchdog.log[.1 …]    the watcher's log
  └─ state/
-     ├─ told                             what the log was told of this version of the host
-     ├─ thumbnails.claims                who builds which thumbnail at this moment
-     ├─ thumbnail_watchdog.lock          held for as long as a watcher lives
-     ├─ thumbnail_watchdog.json          what the watcher is doing, for ``status``
+     ├─ reported                         the findings about this version of the host that are in the log
+     ├─ thumbnails.locks                 locks on the thumbnails being built
+     ├─ thumbnail_watchdog.lock          held while a watcher lives
+     ├─ thumbnail_watchdog.json          the watcher's state, for ``status``
      └─ thumbnails-<hash>.sqlite3        the catalog of one pair of roots
 """
 
@@ -20,19 +20,20 @@ from pathlib import Path
 
 from sdgen_thumbnail_plugin.errors import SettingsError
 
-__all__ = ["DEBUG_VARIABLE", "FAST_VARIABLE", "HOME_VARIABLE", "SERVICE", "Home", "find_home", "replace_text"]
-
 SERVICE = "thumbnail_watchdog"
-"""The host's name for this service; its PID and log files are named after it."""
+"""The host's name for this service, also in the names of its PID and log files."""
 
-HOME_VARIABLE = "SDGEN_THUMBNAILS_HOME"
-"""Names another folder to be used instead of ``~/.sdgen``."""
+ENVIRONMENT_PREFIX = "SDGEN_THUMBNAILS_"
+"""The prefix of our environment variables, those of the settings included."""
 
-FAST_VARIABLE = "SDGEN_THUMBNAILS_FAST"
-"""Set to 0, Pillow does everything."""
+HOME_VARIABLE = f"{ENVIRONMENT_PREFIX}HOME"
+"""A folder to use instead of ``~/.sdgen``."""
 
-DEBUG_VARIABLE = "SDGEN_THUMBNAILS_DEBUG"
-"""Set to anything, an error shows its traceback."""
+FAST_VARIABLE = f"{ENVIRONMENT_PREFIX}FAST"
+"""``0`` leaves everything to Pillow."""
+
+DEBUG_VARIABLE = f"{ENVIRONMENT_PREFIX}DEBUG"
+"""Errors show their traceback if this is set to anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Home:
     """The folder that holds PID files, logs and state.
 
     Attributes:
-        root: usually ``~/.sdgen``. Nothing is created until something is written.
+        root: usually ``~/.sdgen``; not created before something is written.
     """
 
     root: Path
@@ -66,43 +67,56 @@ class Home:
         return self.state_dir / f"{SERVICE}.json"
 
     @property
-    def told_file(self) -> Path:
-        return self.state_dir / "told"
+    def reported_file(self) -> Path:
+        return self.state_dir / "reported"
 
     @property
-    def claims_file(self) -> Path:
-        return self.state_dir / "thumbnails.claims"
+    def build_locks_file(self) -> Path:
+        return self.state_dir / "thumbnails.locks"
+
+    def read_pid(self) -> int | None:
+        """The PID in the PID file, of which nothing is proved; None if the file is missing or holds something else."""
+        try:
+            pid = int(self.pid_file.read_text("ascii").strip())
+        except (OSError, ValueError):
+            return None
+        return pid if pid > 1 else None
 
     def prepare(self) -> None:
-        """Makes the three folders. Raises ``SettingsError`` where they cannot be made or written."""
+        """Creates the three folders.
+
+        Raises:
+            SettingsError: a folder cannot be created or is not writable.
+        """
         for folder in (self.pid_file.parent, self.log_file.parent, self.state_dir):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                trouble = None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+                problem = None if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
             except OSError as error:
-                trouble = (error.strerror or str(error)).lower()
-            if trouble is not None:
+                problem = (error.strerror or str(error)).lower()
+            if problem is not None:
                 remedy = f"make it writable, or name another folder with {HOME_VARIABLE}"
-                raise SettingsError(f"cannot be used: {trouble}", path=str(folder), remedy=remedy)
+                raise SettingsError(f"cannot be used: {problem}", path=str(folder), remedy=remedy)
 
     def catalog_file(self, source_location: str, target_location: str) -> Path:
-        """The catalog for one pair of roots, named by a digest so that any path or bucket fits."""
-        import hashlib  # 3 ms, which the other uses of this module need not spend
+        """The catalog of a pair of roots, named by a digest, so that any path or bucket fits."""
+        import hashlib  # 3 ms, needed by nothing else here
 
         pair = f"{source_location}\0{target_location}".encode("utf-8", "surrogateescape")
         return self.state_dir / f"thumbnails-{hashlib.sha256(pair).hexdigest()[:16]}.sqlite3"
 
 
 def find_home() -> Home:
-    """``$SDGEN_THUMBNAILS_HOME`` where it is set, else ``~/.sdgen``, as an absolute path."""
+    """The folder that ``SDGEN_THUMBNAILS_HOME`` names, else ``~/.sdgen``, with an absolute path."""
     named = os.environ.get(HOME_VARIABLE)
     return Home(Path(named).absolute() if named else Path.home() / ".sdgen")
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Puts a file in place whole. Its temporary has a name that nobody can foresee, and is made by us or not at all.
+    """Replaces a file atomically. Its temporary has an unpredictable name and must not exist before.
 
-    Raises ``OSError``.
+    Raises:
+        OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,4 +1,4 @@
-"""What we do at each hook. The target of the entry point ``thumbnails`` in the group ``sdgen``."""
+"""Our implementations of sdgen's hooks: the plugin that the entry point ``thumbnails`` names."""
 
 from __future__ import annotations
 
@@ -17,19 +17,15 @@ if TYPE_CHECKING:
 
     from sdgen_thumbnail_plugin.generation import Generation
 
-__all__ = [
-    "sdgen_generate_finished",
-    "sdgen_image_saved",
-    "sdgen_register_commands",
-    "sdgen_webui_start",
-    "sdgen_webui_stop",
-]
 
 _WEBUI_START_S = 1.8
-"""``sdgen webui start`` never waits longer for us; a watcher that is not watching by then is on its way."""
+"""How long ``sdgen webui start`` waits for us; a watcher that takes longer goes on starting in the background."""
 
 _QUIET_S = 0.3
-"""Nobody needs to be told of a shorter wait."""
+"""A shorter wait shows no progress."""
+
+_TYPED = "sdgen thumbnails"
+"""How a person calls us who typed ``sdgen``."""
 
 _generation: Generation | None = None
 
@@ -100,9 +96,9 @@ def sdgen_generate_finished(images: Sequence[Path]) -> None:
         tally = _generation.finish(images, on_wait=progress.show)
     parts = [f"{tally.ready} thumbnail{'' if tally.ready == 1 else 's'} ready"]
     if tally.failed:
-        parts.append(f"{tally.failed} failed (sdgen thumbnails failures)")
+        parts.append(f"{tally.failed} failed (sdgen-thumbnails failures)")
     if tally.left and tally.fault is None:
-        parts.append(f"{tally.left} left to the watcher, or: sdgen thumbnails catchup")
+        parts.append(f"{tally.left} left to the watcher, or: sdgen-thumbnails catchup")
     elif tally.left:
         parts.append(f"{tally.left} not made")
     _say("🖼 " + ", ".join(parts), "yellow" if tally.failed or tally.left else "green")
@@ -111,36 +107,38 @@ def sdgen_generate_finished(images: Sequence[Path]) -> None:
 
 
 class _Progress:
-    """One quiet line while there is something to wait for, where a person is watching; none for a short wait."""
+    """One line on a terminal that counts up while sdgen waits for thumbnails."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._from_s = time.monotonic() + _QUIET_S
-        self._shown = False
-        self._wanted = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown_from_s = time.monotonic() + _QUIET_S
+        self._is_shown = False
+        self._enabled = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     def show(self, done: int) -> None:
-        if self._wanted and time.monotonic() > self._from_s:
+        if self._enabled and time.monotonic() > self._shown_from_s:
             sys.stdout.write(f"\r🖼 making thumbnails: {done}/{self._total}")
             sys.stdout.flush()
-            self._shown = True
+            self._is_shown = True
 
     def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
+        if self._is_shown:
             sys.stdout.write("\r\x1b[K")
 
 
 def _say(text: str, style: str, details: str = "") -> None:
-    """One line in the host's style: what happened in colour, details dimmed."""
+    """Prints one line in the host's style: the text in colour, details dimmed."""
     from rich.console import Console
     from rich.text import Text
 
-    from sdgen_thumbnail_plugin.text import printable
+    from sdgen_thumbnail_plugin.text import as_typed, printable
 
-    line = Text.assemble((printable(text), style), (f"  {printable(details)}" if details else "", "dim"))
+    line = Text.assemble(
+        (printable(as_typed(text, _TYPED)), style), (f"  {printable(details)}" if details else "", "dim")
+    )
     Console().print(line, soft_wrap=True)
 
 

@@ -1,50 +1,43 @@
-"""One frozen ``Settings``: defaults < ``sdgen_config.json`` < environment < flags.
+"""The settings: defaults < ``sdgen_config.json`` < environment < flags.
 
-``sdgen_config.json`` is the host's file. We read its ``output_dir`` and a section of our own, ``"thumbnails"``, that
-may hold every setting below. Relative paths are relative to the folder that holds the file, or to the working
-directory.
+``sdgen_config.json`` is the host's file. We read its ``output_dir`` and our own section ``"thumbnails"``, which may
+hold any of the settings below. Paths in the file and the environment are relative to the folder of the file, those of
+flags to the working directory.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sdgen_thumbnail_plugin.config_file import CONFIG_NAME, SECTION, read_config
 from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
-from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.paths import DEBUG_VARIABLE, FAST_VARIABLE, HOME_VARIABLE
+from sdgen_thumbnail_plugin.model import MAX_PIXELS, Recipe
+from sdgen_thumbnail_plugin.paths import DEBUG_VARIABLE, ENVIRONMENT_PREFIX, FAST_VARIABLE, HOME_VARIABLE
 from sdgen_thumbnail_plugin.text import printable
 
-__all__ = ["CONFIG_NAME", "SECTION", "ObserverChoice", "Settings", "check_roots", "load_settings"]
-
-CONFIG_NAME = "sdgen_config.json"
-SECTION = "thumbnails"
-ENVIRONMENT_PREFIX = "SDGEN_THUMBNAILS_"
-
+_RECIPE = Recipe()
 _NOT_SETTINGS = {DEBUG_VARIABLE, FAST_VARIABLE, HOME_VARIABLE}
-_CONFIG_LIMIT_BYTES = 16 * 1024 * 1024
 
 ObserverChoice = Literal["auto", "native", "polling"]
 
 
 class Settings(BaseModel):
-    """Everything that can be chosen. Lengths of time in seconds, sizes in pixels or bytes."""
+    """All settings. Times are in seconds, sizes in pixels or bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source_dir: Path = Field(default=Path("results"), description="folder of the sessions")
     target_dir: Path = Field(default=Path("thumbnails"), description="folder of the thumbnails")
-    height_px: int = Field(default=240, ge=16, le=4096, description="height of every thumbnail, in pixels")
-    quality: int = Field(default=85, ge=0, le=100, description="WebP quality, 0 to 100")
-    method: int = Field(default=6, ge=0, le=6, description="WebP effort, 0 (fast) to 6 (small)")
-    max_pixels: int = Field(default=300_000_000, ge=1, description="largest image taken, in pixels")
+    height_px: int = Field(default=_RECIPE.height_px, ge=16, le=4096, description="thumbnail height, in pixels")
+    quality: int = Field(default=_RECIPE.quality, ge=0, le=100, description="WebP quality, 0 to 100")
+    method: int = Field(default=_RECIPE.method, ge=0, le=6, description="WebP effort, 0 (fast) to 6 (small)")
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="largest image taken, in pixels")
     memory_pixels: int = Field(default=64_000_000, ge=1, description="pixels decoded at once, in all workers together")
     workers: int | None = Field(
         default=None, ge=1, le=256, description="threads that make thumbnails; one per usable core"
@@ -57,12 +50,10 @@ class Settings(BaseModel):
         default=1.0, ge=0.05, le=3600, description="shortest pause between two ticks, in seconds"
     )
     sweep_interval_s: float = Field(
-        default=86_400.0, ge=1, description="every file is looked at once in so many seconds"
+        default=86_400.0, ge=1, description="time between two sweeps over every file, in seconds"
     )
-    hold_back_count: int = Field(
-        default=100, ge=0, description="an audit deletes at most so many orphans without asking,"
-    )
-    hold_back_fraction: float = Field(default=0.2, ge=0, le=1, description="or this fraction of all thumbnails")
+    hold_back_count: int = Field(default=100, ge=0, description="orphans are kept if they are more than this many")
+    hold_back_fraction: float = Field(default=0.2, ge=0, le=1, description="and more than this fraction of thumbnails")
     log_max_bytes: int = Field(default=2_000_000, ge=10_000, description="size at which the log is rotated, in bytes")
     log_backups: int = Field(default=3, ge=0, le=100, description="rotated logs kept")
 
@@ -72,7 +63,7 @@ class Settings(BaseModel):
 
     @property
     def worker_count(self) -> int:
-        """The number of workers: as chosen, else as many as there are cores this process may use."""
+        """The number of workers: the setting, else the number of cores that this process may use."""
         if self.workers is not None:
             return self.workers
         if hasattr(os, "sched_getaffinity"):
@@ -83,24 +74,27 @@ class Settings(BaseModel):
 def load_settings(
     folder: Path | None = None, *, usual_folders: tuple[Path, Path] | None = None, **flags: Any
 ) -> Settings:
-    """The settings that hold in a folder.
+    """Loads the settings of a folder.
 
     Args:
-        folder: where ``sdgen_config.json`` may lie; the working directory where None.
-        usual_folders: source and target folder where nothing else names them; else ``results`` and ``thumbnails``.
-        flags: what the command line says; None means that it says nothing. Paths are relative to the working directory.
+        folder: the folder that may hold ``sdgen_config.json``; the working directory if None.
+        usual_folders: default source and target folder, instead of ``results`` and ``thumbnails``.
+        flags: values from the command line; None means not given. Paths are relative to the working directory.
+
+    Returns:
+        The settings, with absolute folders.
 
     Raises:
         SettingsError: an unknown name (with the nearest known one), a value out of range, an unreadable file.
     """
     base = (folder or Path.cwd()).absolute()
-    stored = _read_config(base / CONFIG_NAME)
+    stored = _settings_in(base / CONFIG_NAME)
     _check_environment()
     chosen = {name: value for name, value in flags.items() if value is not None}
     for name in ("source_dir", "target_dir"):
         if name in chosen:
             chosen[name] = Path.cwd() / chosen[name]
-    # Read here and not by pydantic-settings, which brings asyncio, ssl and email into a process that lives for weeks.
+    # pydantic-settings would import asyncio, ssl and email into a process that lives for weeks.
     variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
     environment = {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ}
     usual = dict(zip(("source_dir", "target_dir"), usual_folders or (), strict=False))
@@ -113,29 +107,13 @@ def load_settings(
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """Our settings out of the host's file; empty where there is no file."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise SettingsError("is not a file", path=str(path))
-        if status.st_size > _CONFIG_LIMIT_BYTES:
-            raise SettingsError("is too large to be a configuration", path=str(path))
-        content = json.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise SettingsError(
-            f"cannot be read: {error.strerror}", path=str(path), remedy="check its permissions"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"is not valid JSON: {error}", path=str(path), remedy="correct it in an editor") from error
-    if not isinstance(content, dict):
-        raise SettingsError("must hold a JSON object", path=str(path))
+def _settings_in(path: Path) -> dict[str, Any]:
+    """Our settings in the host's file; empty if it does not exist."""
+    content = read_config(path)
     section = content.get(SECTION, {})
     if not isinstance(section, dict):
         raise SettingsError(f'"{SECTION}" must be an object: {{"{SECTION}": {{"height_px": 240}}}}', path=str(path))
-    # The other keys are the host's; but one that nearly has the name of ours was meant to be ours.
+    # The other keys are the host's, but a key that nearly has our section's name is a misspelt section.
     near = difflib.get_close_matches(SECTION, [key for key in content if key != SECTION], n=1, cutoff=0.85)
     if near:
         raise _unknown(near[0], [SECTION], str(path))
@@ -145,7 +123,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     found = dict(section)
     if "source_dir" not in found and "output_dir" in content:
         if not isinstance(content["output_dir"], str):
-            raise SettingsError('"output_dir" must be a text', path=str(path))
+            raise SettingsError('"output_dir" must be a string', path=str(path))
         found["source_dir"] = content["output_dir"]
     return found
 
@@ -163,11 +141,16 @@ def _unknown(name: str, known: Iterable[str], place: str) -> SettingsError:
     return SettingsError(f"unknown setting {name!r}{meant}", path=place)
 
 
+def flag_of(name: str) -> str:
+    """The flag of a setting on the command line."""
+    return f"--{name.removesuffix('_s').replace('_', '-')}"
+
+
 def _explain(error: ValidationError, flags: set[str], environment: set[str], base: Path) -> SettingsError:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "?"
     if name in flags:
-        place, shown = "command line", f"--{name.removesuffix('_s').replace('_', '-')}"
+        place, shown = "command line", flag_of(name)
     elif name in environment:
         place, shown = "environment", ENVIRONMENT_PREFIX + name.upper()
     else:
@@ -176,22 +159,22 @@ def _explain(error: ValidationError, flags: set[str], environment: set[str], bas
 
 
 def check_roots(settings: Settings, *, must_exist: bool = True) -> None:
-    """Refuses roots that cannot work: not a folder, unreadable, or one inside the other (thumbnails of thumbnails).
+    """Checks that the source and target folder are usable: readable folders, neither inside the other.
 
     Args:
-        settings: with absolute folders.
+        settings: settings with absolute folders.
         must_exist: whether a missing source folder is an error too.
 
     Raises:
-        RootsError: naming the folder and the remedy.
+        RootsError: a folder is not usable; it names the folder and the remedy.
     """
     for path in (settings.source_dir, settings.target_dir):
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             pass
-        except (OSError, ValueError) as error:  # a zero, half a surrogate, too long, a circle of links
-            what = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "no name of a folder"
+        except (OSError, ValueError) as error:  # a null character, a lone surrogate, too long, a loop of links
+            what = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "not a valid name"
             raise RootsError(f"cannot be used: {what}", path=printable(str(path))) from error
     source, target = (Path(os.path.realpath(path)) for path in (settings.source_dir, settings.target_dir))
     if source == target:
@@ -208,4 +191,4 @@ def check_roots(settings: Settings, *, must_exist: bool = True) -> None:
             raise RootsError("cannot be read", path=str(source), remedy="check its permissions")
     elif must_exist:
         remedy = "generate some images first, or name the folder with --source-dir"
-        raise RootsError("is not there", path=str(source), remedy=remedy)
+        raise RootsError("is missing", path=str(source), remedy=remedy)

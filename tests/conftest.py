@@ -1,14 +1,11 @@
-"""What holds for every test: a home of its own, a working directory of its own, and nothing left behind."""
+"""Rules for every test: its own home, its own working directory, and nothing left behind."""
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,19 +13,25 @@ import psutil
 import pytest
 
 from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME
+from support.mounts import mounted
+from support.waiting import wait_for
 
-# How long one example takes says something about the machine and what else runs on it, nothing about the code.
+# The time of an example depends on the machine and its load, not on the code.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 _OURS = (".sdgen", "results", "thumbnails")
-"""What the package makes where it is told nothing else."""
+"""What the package creates by default."""
 
 _PLACES = {Path.home(), Path.cwd(), Path(__file__).parent.parent}
 
 
 def _left_outside() -> set[Path]:
     return {place / name for place in _PLACES for name in _OURS if (place / name).exists()}
+
+
+def _threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
 
 
 def _children() -> set[psutil.Process]:
@@ -40,20 +43,11 @@ def _children() -> set[psutil.Process]:
     return {child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
 
 
-def _soon(condition: Callable[[], bool]) -> bool:
-    deadline_s = time.monotonic() + 5
-    while not condition():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 @pytest.fixture(autouse=True)
 def _own_world(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """A home and a working directory of its own; a thread, a process or a file left behind fails the test."""
+    """Gives the test its own home and working directory; fails it if a thread, a process or a file is left behind."""
     for name in os.environ:
         if name.startswith("SDGEN_"):
             monkeypatch.delenv(name)
@@ -61,16 +55,16 @@ def _own_world(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(home / ".sdgen"))
     monkeypatch.chdir(tmp_path)
-    threads, children, outside = set(threading.enumerate()), _children(), _left_outside()
+    threads, children, outside = _threads(), _children(), _left_outside()
     yield
-    assert _soon(lambda: set(threading.enumerate()) <= threads), f"left running: {set(threading.enumerate()) - threads}"
-    assert _soon(lambda: _children() <= children), f"left running: {_children() - children}"
+    wait_for(lambda: _threads() <= threads, 5, lambda: f"left running: {_threads() - threads}")
+    wait_for(lambda: _children() <= children, 5, lambda: f"left running: {_children() - children}")
     assert _left_outside() <= outside, f"left behind: {_left_outside() - outside}"
 
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
-    """Where our log goes is a matter of one test."""
+    """Restores our logger after each test."""
     logger = logging.getLogger(LOGGER_NAME)
     handlers, propagate, level = list(logger.handlers), logger.propagate, logger.level
     yield
@@ -81,28 +75,15 @@ def _log_as_before() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def _mounted(folder: Path, options: str) -> Iterator[Path]:
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting takes Linux and root")
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that holds 256 KiB."""
-    yield from _mounted(tmp_path / "small_disk", "size=256k")
+    with mounted(tmp_path / "small_disk", "size=256k") as disk:
+        yield disk
 
 
 @pytest.fixture
 def read_only_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system that cannot be written."""
-    yield from _mounted(tmp_path / "read_only_disk", "ro")
+    with mounted(tmp_path / "read_only_disk", "ro") as disk:
+        yield disk

@@ -17,11 +17,9 @@ import pytest
 from PIL import Image
 
 import sdgen_thumbnail_plugin
-from engines import just_now
 from sdgen_thumbnail_plugin import generate_thumbnail, generate_thumbnail_sync
-from sdgen_thumbnail_plugin.engine.catalog import Catalog
-from sdgen_thumbnail_plugin.engine.images import ImageReconciler, Room
-from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
+from sdgen_thumbnail_plugin.engine import reconcile
+from sdgen_thumbnail_plugin.engine.catalog import Catalog, DirectoryRecord
 from sdgen_thumbnail_plugin.errors import (
     AccessDeniedError,
     ImageError,
@@ -40,8 +38,10 @@ from sdgen_thumbnail_plugin.imaging import thumbnail
 from sdgen_thumbnail_plugin.model import Failure, Recipe, Stamp
 from sdgen_thumbnail_plugin.paths import find_home
 from sdgen_thumbnail_plugin.version import __version__
-from waiting import wait_for
-from watching import Project, png, watching
+from support.pictures import png
+from support.project import Project, just_now
+from support.waiting import wait_for
+from support.watcher import watching
 
 NAME = "20261101_120000-s/a.png"
 
@@ -55,17 +55,21 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys of all builds in this process."""
-    built: list[str] = []
-    build = ImageReconciler._build
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The modification times of the images of all builds in this process."""
+    built: list[int] = []
+    needed_pixels = reconcile.needed_pixels  # type: ignore[attr-defined]
 
-    def counted(self: ImageReconciler, key: str, wanted: str, room: Room) -> int:
-        built.append(key)
-        return build(self, key, wanted, room)
+    def counted(head: bytes, stamp: Stamp, *, max_pixels: int) -> int:
+        built.append(stamp.version)
+        return needed_pixels(head, stamp, max_pixels=max_pixels)
 
-    monkeypatch.setattr(ImageReconciler, "_build", counted)
+    monkeypatch.setattr(reconcile, "needed_pixels", counted)
     return built
+
+
+def modified_ns(project: Project, *names: str) -> list[int]:
+    return sorted((project.results / name).stat().st_mtime_ns for name in names)
 
 
 def ask(project: Project, name: str = NAME) -> Path:
@@ -102,7 +106,7 @@ def test_a_missing_thumbnail_is_made_by_all_the_rules(project: Project) -> None:
         assert (image.format, image.size) == ("WEBP", (180, 240))
 
 
-def test_a_fresh_thumbnail_is_left_alone_and_a_stale_one_made_anew(project: Project, builds: list[str]) -> None:
+def test_a_fresh_thumbnail_is_left_alone_and_a_stale_one_made_anew(project: Project, builds: list[int]) -> None:
     project.image(NAME)
     first = ask(project).stat()
     assert ask(project).stat() == first
@@ -116,7 +120,7 @@ def test_a_fresh_thumbnail_is_left_alone_and_a_stale_one_made_anew(project: Proj
     assert project.is_exact()
 
 
-def test_a_hundred_threads_cause_one_build(project: Project, builds: list[str]) -> None:
+def test_a_hundred_threads_cause_one_build(project: Project, builds: list[int]) -> None:
     project.image(NAME)
     assert from_threads(100, lambda: ask(project)) == [project.thumbnail(NAME)] * 100
     assert len(builds) == 1
@@ -124,7 +128,7 @@ def test_a_hundred_threads_cause_one_build(project: Project, builds: list[str]) 
 
 
 def test_beside_a_running_watcher_there_is_one_build_of_each_image(
-    project: Project, builds: list[str], monkeypatch: pytest.MonkeyPatch
+    project: Project, builds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
     names = [f"20261101_120000-s/{number}.png" for number in range(8)]
@@ -136,7 +140,7 @@ def test_beside_a_running_watcher_there_is_one_build_of_each_image(
             (project.root / "whole").replace(project.results / name)
             assert from_threads(3, lambda name=name: ask(project, name)) == [project.thumbnail(name)] * 3  # type: ignore[misc]
         wait_for(project.is_exact)
-    assert sorted(builds) == [*names, "20261101_120000-s/first.png"]
+    assert sorted(builds) == modified_ns(project, *names, "20261101_120000-s/first.png")
 
 
 @pytest.fixture
@@ -185,11 +189,11 @@ ASKER = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from sdgen_thumbnail_plugin import generate_thumbnail_sync
-from sdgen_thumbnail_plugin.engine.images import ImageReconciler
+from sdgen_thumbnail_plugin.engine import reconcile
 
 builds = []
-build = ImageReconciler._build
-ImageReconciler._build = lambda *arguments: builds.append(1) or build(*arguments)
+needed_pixels = reconcile.needed_pixels
+reconcile.needed_pixels = lambda *arguments, **named: builds.append(1) or needed_pixels(*arguments, **named)
 print("ready", flush=True)
 sys.stdin.readline()
 with ThreadPoolExecutor(25) as pool:
@@ -219,7 +223,7 @@ def test_four_processes_with_a_hundred_threads_cause_one_build(project: Project)
     assert project.is_exact()
 
 
-def test_a_failure_is_shared_and_not_tried_again_before_the_file_changes(project: Project, builds: list[str]) -> None:
+def test_a_failure_is_shared_and_not_tried_again_before_the_file_changes(project: Project, builds: list[int]) -> None:
     source = project.image(NAME)
     source.write_text("no image")
     found = from_threads(20, lambda: ask(project))
@@ -252,7 +256,7 @@ def let_the_watcher_know_a_failure(project: Project, version: str) -> None:
         catalog.put_failure(Failure(NAME, stamp, "TooManyPixelsError", "is too large", "shrink it", version, 0.0))
 
 
-def test_a_failure_that_the_watcher_knows_is_not_tried(project: Project, builds: list[str]) -> None:
+def test_a_failure_that_the_watcher_knows_is_not_tried(project: Project, builds: list[int]) -> None:
     let_the_watcher_know_a_failure(project, __version__)
     with pytest.raises(TooManyPixelsError) as caught:
         ask(project)
@@ -310,7 +314,7 @@ def test_of_two_images_with_one_thumbnail_it_belongs_to_the_first(project: Proje
         generate_thumbnail_sync(project.results / NAME.replace(".png", ".PNG"), project.thumbnail(NAME))
 
 
-def test_any_folder_and_any_name_will_do(tmp_path: Path, builds: list[str]) -> None:
+def test_any_folder_and_any_name_will_do(tmp_path: Path, builds: list[int]) -> None:
     source = tmp_path / "anywhere" / "a.png"
     source.parent.mkdir()
     source.write_bytes(png())
@@ -394,7 +398,7 @@ def test_wrong_settings_are_told(project: Project) -> None:
         ask(project)
 
 
-def test_changed_heights_are_seen_where_nothing_is_remembered(project: Project, builds: list[str]) -> None:
+def test_changed_heights_are_seen_where_nothing_is_remembered(project: Project, builds: list[int]) -> None:
     project.image(NAME)
     ask(project)
     for height_px in (100, 120, 100):
@@ -406,7 +410,7 @@ def test_changed_heights_are_seen_where_nothing_is_remembered(project: Project, 
     assert len(builds) == 4
 
 
-def test_changed_settings_make_it_anew_once(project: Project, builds: list[str]) -> None:
+def test_changed_settings_make_it_anew_once(project: Project, builds: list[int]) -> None:
     project.image(NAME)
     ask(project)
     with catalog_of(project) as catalog:
@@ -419,7 +423,7 @@ def test_changed_settings_make_it_anew_once(project: Project, builds: list[str])
         assert image.height == 100
 
 
-def test_a_newer_thumbnail_of_another_program_is_adopted(project: Project, builds: list[str]) -> None:
+def test_a_newer_thumbnail_of_another_program_is_adopted(project: Project, builds: list[int]) -> None:
     source = project.image(NAME)
     os.utime(source, (1_700_000_000, 1_700_000_000))
     other = project.thumbnail(NAME)
@@ -495,7 +499,7 @@ def test_the_async_twin_works_in_threads_of_its_own(project: Project, monkeypatc
 
 
 @pytest.mark.usefixtures("no_threads_left")
-def test_the_async_twin_does_the_same(project: Project, builds: list[str]) -> None:
+def test_the_async_twin_does_the_same(project: Project, builds: list[int]) -> None:
     names = [f"20261101_120000-s/{number}.png" for number in range(5)]
     for name in names:
         project.image(name)
@@ -505,7 +509,7 @@ def test_the_async_twin_does_the_same(project: Project, builds: list[str]) -> No
         return list(await asyncio.gather(*asked))
 
     assert asyncio.run(all_twice()) == [project.thumbnail(name) for name in names * 2]
-    assert sorted(builds) == names
+    assert sorted(builds) == modified_ns(project, *names)
     assert project.is_exact()
     with pytest.raises(SourceGoneError):
         asyncio.run(generate_thumbnail(project.results / "none.png", project.thumbnail("none.png")))

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from sdgen_thumbnail_plugin import api
+from sdgen_thumbnail_plugin import generation as generation_module
 from sdgen_thumbnail_plugin.engine.build_locks import BuildLocks
 from sdgen_thumbnail_plugin.errors import RootsError
 from sdgen_thumbnail_plugin.generation import Generation, Tally
 from sdgen_thumbnail_plugin.host.hookspecs import Project as HostProject
 from sdgen_thumbnail_plugin.paths import find_home
-from waiting import wait_for
-from watching import Project, png
+from support.pictures import png
+from support.project import Project
+from support.waiting import wait_for
 
 SESSION = "20261101_120000-s"
 
@@ -69,7 +71,8 @@ def test_saving_returns_at_once_and_finishing_in_time_while_all_is_stuck(
         stuck.release()
         let_go.wait()
 
-    monkeypatch.setattr(api, "make_thumbnail_right", get_stuck)
+    monkeypatch.setattr(api, "make_thumbnail", get_stuck)
+    monkeypatch.setattr(generation_module, "_FINISH_S", 0.3)
     try:
         for image in images:
             generation.saved(image)
@@ -78,7 +81,7 @@ def test_saving_returns_at_once_and_finishing_in_time_while_all_is_stuck(
         # Nothing moves before the end of the test: that we are here shows that saving waits for no thumbnail, and that
         # finishing gives up.
         started_s = time.monotonic()
-        assert generation.finish(images, patience_s=0.3, on_wait=seen.append) == Tally(0, 0, 4)
+        assert generation.finish(images, on_wait=seen.append) == Tally(0, 0, 4)
         assert time.monotonic() - started_s >= 0.3
     finally:
         let_go.set()
@@ -180,7 +183,7 @@ def test_waiting_ends_with_the_last_thumbnail_and_tells_how_far_it_is(project: P
     held, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with BuildLocks(find_home().claims_file).claiming(address):
+        with BuildLocks(find_home().build_locks_file).holding(address):
             held.set()
             let_go.wait(10)
 
@@ -211,7 +214,7 @@ def test_an_interruption_while_it_waits_ends_its_threads(project: Project) -> No
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    with BuildLocks(find_home().claims_file).claiming(address):
+    with BuildLocks(find_home().build_locks_file).holding(address):
         for image in images:
             generation.saved(image)
         with pytest.raises(KeyboardInterrupt):

@@ -25,6 +25,15 @@ def test_the_files_that_the_host_knows_have_the_hosts_names() -> None:
     assert {home.lock_file.parent, home.state_file.parent} == {home.state_dir}
 
 
+def test_the_pid_file_is_read_as_the_host_reads_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.read_pid() is None
+    home.prepare()
+    for content, pid in ((b"4711", 4711), (b" 4711\n", 4711), (b"", None), (b"none", None), (b"\xff", None)):
+        home.pid_file.write_bytes(content)
+        assert home.read_pid() == pid
+
+
 def test_looking_for_the_home_makes_nothing() -> None:
     home = find_home()
     home.catalog_file("/a", "/b")

@@ -13,13 +13,14 @@ import pytest
 import typer
 
 from sdgen_thumbnail_plugin import plugin
-from sdgen_thumbnail_plugin.daemon.process import RunningWatcher, find_watcher, stop_watcher
+from sdgen_thumbnail_plugin.daemon.identity import RunningWatcher, find_watcher
+from sdgen_thumbnail_plugin.daemon.process import stop_watcher
 from sdgen_thumbnail_plugin.engine.build_locks import BuildLocks
-from sdgen_thumbnail_plugin.errors import NotRunningError
+from sdgen_thumbnail_plugin.errors import NotRunningError, StartFailedError
 from sdgen_thumbnail_plugin.host.hookspecs import Project as HostProject
 from sdgen_thumbnail_plugin.paths import find_home
-from waiting import wait_for
-from watching import Project
+from support.project import Project
+from support.waiting import wait_for
 
 SESSION = "20261101_120000-s"
 
@@ -58,6 +59,11 @@ def test_the_commands_are_mounted_as_a_group() -> None:
 def test_what_others_wrote_is_said_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     plugin._say("✓ instead of the one for \x1b]0;owned\x07", "green", "\u202e")
     assert "✓ instead of the one for \\x1b]0;owned\\x07  \\u202e" in capsys.readouterr().out
+
+
+def test_remedies_name_the_program_as_it_is_typed_in_sdgen(capsys: pytest.CaptureFixture[str]) -> None:
+    plugin._say_error(StartFailedError("the watcher did not start"))
+    assert "(fix: read the log with: sdgen thumbnails logs)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_watcher_is_started_once_and_stopped(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +221,9 @@ def test_a_longer_wait_shows_how_far_it_is_to_a_person_and_is_wiped(
     terminal = _Terminal(let_go)
 
     def hold() -> None:
-        with BuildLocks(find_home().claims_file).claiming(f"{os.path.realpath(project.thumbnails)}/{SESSION}/0.webp"):
+        with BuildLocks(find_home().build_locks_file).holding(
+            f"{os.path.realpath(project.thumbnails)}/{SESSION}/0.webp"
+        ):
             held.set()
             let_go.wait(10)
 

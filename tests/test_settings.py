@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from sdgen_thumbnail_plugin.config_file import CONFIG_NAME
 from sdgen_thumbnail_plugin.errors import RootsError, SettingsError
 from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, check_roots, load_settings
+from sdgen_thumbnail_plugin.settings import Settings, check_roots, load_settings
 
 
 def configure(folder: Path, content: Any) -> None:
@@ -76,7 +77,7 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
         ({"thumbnails": {"workers": 0}}, "thumbnails.workers"),
         ({"thumbnails": {"hold_back_fraction": 1.5}}, "thumbnails.hold_back_fraction"),
         ({"thumbnails": {"source_dir": 5}}, "thumbnails.source_dir"),
-        ({"output_dir": 5}, '"output_dir" must be a text'),
+        ({"output_dir": 5}, '"output_dir" must be a string'),
     ],
 )
 def test_a_mistake_in_the_file_is_told_with_the_file(tmp_path: Path, content: Any, told: str) -> None:
@@ -136,9 +137,10 @@ def test_a_mistake_in_a_flag_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_variables_that_are_no_settings_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_settings(tmp_path)
     monkeypatch.setenv("SDGEN_THUMBNAILS_DEBUG", "1")
     monkeypatch.setenv("SDGEN_SOMETHING_ELSE", "1")
-    load_settings(tmp_path)
+    assert load_settings(tmp_path) == before
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def roots(tmp_path: Path, source: str, target: str) -> Settings:
         ("a", "link/small", "thumbnails of thumbnails"),
         ("file", "b", "is not a folder"),
         ("a", "file", "is not a folder"),
-        ("none", "b", "is not there"),
+        ("none", "b", "is missing"),
     ],
 )
 def test_roots_that_cannot_work_are_refused(tmp_path: Path, source: str, target: str, told: str) -> None:
@@ -196,7 +198,11 @@ def test_roots_side_by_side_work(tmp_path: Path, target: str) -> None:
 
 
 def test_a_source_that_will_come_may_be_missing(tmp_path: Path) -> None:
-    check_roots(roots(tmp_path, "none", "b"), must_exist=False)
+    settings = roots(tmp_path, "none", "b")
+    with pytest.raises(RootsError):
+        check_roots(settings)
+    check_roots(settings, must_exist=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_usual_folders_hold_where_nothing_else_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

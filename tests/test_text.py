@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdgen_thumbnail_plugin.text import counted, printable
+from sdgen_thumbnail_plugin.text import as_typed, counted, printable, typed_as
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_nothing_that_a_terminal_or_a_log_could_stumble_over_is_left(text: str) 
 )
 def test_numbers_have_their_nouns(number: int, shown: str) -> None:
     assert counted(number, "image") == shown
+
+
+def test_the_program_is_called_as_it_was_typed() -> None:
+    remedy = "look with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
+    assert as_typed(remedy) == remedy
+    with typed_as("sdgen thumbnails"):
+        assert as_typed(remedy) == "look with: sdgen thumbnails clean --dry-run; then: sdgen thumbnails clean"
+        assert as_typed(remedy, "other") == "look with: other clean --dry-run; then: other clean"
+    assert as_typed(remedy) == remedy
+
+
+@pytest.mark.parametrize("text", ["/home/ann/sdgen-thumbnails demo/x", "sdgen-thumbnails", "my-sdgen-thumbnails start"])
+def test_what_only_looks_like_the_program_keeps_its_name(text: str) -> None:
+    assert as_typed(text, "sdgen thumbnails") == text

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from drawing import as_png, picture_in
+from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock
 from sdgen_thumbnail_plugin.daemon.observers import choose_observer
-from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError
 from sdgen_thumbnail_plugin.imaging import thumbnail as imaging
 from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.storage.base import DirectoryListing
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
-from waiting import wait_for
-from watching import Project, make_engine, png, watching
+from support.engine import open_engine
+from support.pictures import as_png, picture_in, png
+from support.project import QUICK, Project
+from support.waiting import wait_for
+from support.watcher import watching
 
 
 @pytest.fixture
@@ -59,40 +59,27 @@ def test_2_half_written_renamed_and_overwritten_images_are_seen(project: Project
             assert thumbnail.size == (480, 240)
 
 
-def test_3_complete_sessions_are_not_walked_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_3_complete_sessions_are_not_walked_again(project: Project) -> None:
     for session in range(30):
         project.image(f"202511{session:02}_000000-s/a.png")
-    with make_engine(project) as engine:
+    with open_engine(project) as engine:
         engine.catch_up()
     project.age()
-    with make_engine(project) as engine:  # after a change of times, one look to learn them
+    with open_engine(project) as engine:  # after a change of times, one look to learn them
         engine.catch_up()
-    listed: list[str] = []
-    monkeypatch.setattr(LocalImageStorage, "list_directory", _noting(listed, LocalImageStorage.list_directory))
-    with make_engine(project) as engine:
-        summary = engine.catch_up()
-    assert summary.created == 0
-    assert set(listed) <= {""}  # the host's list of sessions; no session itself
-
-
-def _noting(
-    listed: list[str], list_directory: Callable[[LocalImageStorage, str], DirectoryListing]
-) -> Callable[[LocalImageStorage, str], DirectoryListing]:
-    def noting(self: LocalImageStorage, directory: str) -> DirectoryListing:
-        listed.append(directory)
-        return list_directory(self, directory)
-
-    return noting
+    with open_engine(project) as engine:
+        assert engine.catch_up().created == 0
+    assert set(engine.source.listed + engine.target.listed) <= {""}  # the host's list of sessions; no session itself
 
 
 def test_4_one_unreadable_png_does_not_make_its_session_incomplete_for_ever(project: Project) -> None:
     project.image("20251110_151059-s/good.png")
     (project.results / "20251110_151059-s" / "bad.png").write_bytes(b"this is no image")
-    with make_engine(project) as engine:
+    with open_engine(project) as engine:
         assert engine.catch_up().errors == 1
-    with make_engine(project) as engine:
+    with open_engine(project) as engine:
         again = engine.catch_up()
-        record = engine.reconciler.catalog.record("20251110_151059-s")
+        record = engine.catalog.record("20251110_151059-s")
     assert (again.errors, again.created) == (0, 0)
     assert record is not None
     assert (record.complete, record.failed) == (True, 1)
@@ -120,11 +107,11 @@ def test_5_a_reader_never_sees_half_a_thumbnail(tmp_path: Path) -> None:
 
 def test_5_half_a_thumbnail_that_a_crash_left_behind_does_not_count(project: Project) -> None:
     source = project.image("20251110_151059-s/a.png")
-    whole = imaging.make_thumbnail(source.read_bytes(), Recipe())
+    whole = imaging.make_thumbnail(source.read_bytes(), QUICK)
     thumbnail = project.thumbnail("20251110_151059-s/a.png")
     thumbnail.parent.mkdir(parents=True)
     thumbnail.write_bytes(whole[: len(whole) // 2])  # newer than its source, as the old watchdog leaves it
-    with make_engine(project) as engine:
+    with open_engine(project) as engine:
         assert engine.catch_up().created == 1
     assert picture_in(thumbnail.read_bytes()) == picture_in(whole)
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from sdgen_thumbnail_plugin.cli.edge import EXIT_FAILED
-from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption, WorkersOption
-
-if TYPE_CHECKING:
-    from sdgen_thumbnail_plugin.engine.catchup import Limits, Summary
-    from sdgen_thumbnail_plugin.errors import MachineError
-    from sdgen_thumbnail_plugin.project import Opened
-
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("catchup", epilog="Example: sdgen-thumbnails catchup --source-dir results")(catchup)
+from sdgen_thumbnail_plugin.cli.app import EXIT_FAILED, print_document, say
+from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption, WorkersOption, chosen_project
+from sdgen_thumbnail_plugin.engine.catchup import Progress, Summary
+from sdgen_thumbnail_plugin.project import OpenProject
+from sdgen_thumbnail_plugin.text import counted, printable
 
 
 def catchup(
@@ -30,37 +26,24 @@ def catchup(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make every thumbnail that is missing or stale, then exit. Exit code 1 if an image failed."""
-    import json
-    from dataclasses import asdict
-
-    from sdgen_thumbnail_plugin import heap
-    from sdgen_thumbnail_plugin.project import opened
-
-    with opened(source_dir=source_dir, target_dir=target_dir, workers=workers) as place:
-        heap.keep_freed()
-        summary, fault = _work(place, smart=smart, quiet=as_json)
-        failed = len(place.catalog.failures())
-        misses_images = place.reconciler.misses_all_images()
-    if fault is not None:
-        raise fault
+    """Example: sdgen-thumbnails catchup --source-dir results"""
+    with chosen_project(source_dir=source_dir, target_dir=target_dir, workers=workers) as project:
+        try:
+            summary = _work(project, smart_only=smart, quiet=as_json)
+        except KeyboardInterrupt:
+            say("\nInterrupted. Thumbnails made so far stay; make the others with: sdgen-thumbnails catchup", err=True)
+            raise
+        failed = project.catalog.count_failures()
+        without_images = project.directories.misses_all_images()
     if as_json:
-        typer.echo(json.dumps({"schema": 1} | asdict(summary) | {"failures": failed}))
+        print_document(**asdict(summary), failures=failed)
     else:
-        _tell(summary, failed, place.source.location if misses_images else None)
+        _report(summary, failed, project.source.location if without_images else None)
     if summary.errors:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _work(place: Opened, *, smart: bool, quiet: bool) -> tuple[Summary, MachineError | None]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Progress
-    from sdgen_thumbnail_plugin.engine.workers import Workers
-    from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind
-
+def _work(project: OpenProject, *, smart_only: bool, quiet: bool) -> Summary:
     console = Console(stderr=True)
     bar = Bar(
         TextColumn("{task.description}"),
@@ -75,69 +58,35 @@ def _work(place: Opened, *, smart: bool, quiet: bool) -> tuple[Summary, MachineE
     task = bar.add_task("Looking", total=None, rate="")
 
     def show(progress: Progress) -> None:
-        total = (base[0] + progress.total) if progress.total is not None else None
-        bar.update(task, description=progress.session or "Looking at all sessions", total=total)
+        speed = bar.tasks[0].speed
+        bar.update(
+            task,
+            description=progress.session or "Looking at all sessions",
+            total=progress.total,
+            completed=progress.done,
+            rate=f"{speed:.0f} images/s" if speed else "",
+        )
 
-    def count(outcome: Outcome, _: float) -> None:
-        if outcome.kind in (OutcomeKind.CREATED, OutcomeKind.FAILED, OutcomeKind.ADOPTED):
-            bar.advance(task)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.0f} images/s" if speed else "")
-
-    workers = Workers(
-        place.reconciler,
-        count=place.settings.worker_count,
-        budget_pixels=place.settings.memory_pixels,
-        patient=False,
-        on_outcome=count,
-    )
-    base = [0]
+    workers = project.workers(patient=False)
     try:
         with bar:
-            limits = _limits(place)
-            catching_up = CatchUp(place.reconciler, workers, place.sessions, limits=limits, on_progress=show)
-            summary = catching_up.smart()
-            base[0] = int(bar.tasks[0].completed)
-            if not smart and workers.fault is None:
-                summary = _sum(summary, catching_up.audit())
-            workers.wait_idle()
+            summary = project.catch_up(workers, on_progress=show).run(smart_only=smart_only)
     finally:
         workers.close()
-    return summary, workers.fault
+    if workers.fault is not None:
+        raise workers.fault
+    return summary
 
 
-def _limits(place: Opened) -> Limits:
-    from sdgen_thumbnail_plugin.engine.catchup import Limits
-
-    return Limits(place.settings.hold_back_count, place.settings.hold_back_fraction)
-
-
-def _sum(smart: Summary, audit: Summary) -> Summary:
-    """Both halves together; the audit alone has seen every image."""
-    from sdgen_thumbnail_plugin.engine.catchup import Summary
-
-    return Summary(
-        sessions=smart.sessions + audit.sessions,
-        created=smart.created + audit.created,
-        skipped=max(0, audit.skipped - smart.created),
-        errors=smart.errors + audit.errors,
-        held_back=audit.held_back,
-    )
-
-
-def _tell(summary: Summary, failed: int, without_images: str | None) -> None:
-    from sdgen_thumbnail_plugin.text import counted, printable
-
+def _report(summary: Summary, failed: int, without_images: str | None) -> None:
     typer.echo(f"✓ {counted(summary.created, 'thumbnail')} made, {summary.skipped:,} were up to date")
     if summary.errors:
-        typer.echo(f"✗ {counted(summary.errors, 'image')} failed: sdgen-thumbnails failures shows them", err=True)
+        say(f"✗ {counted(summary.errors, 'image')} failed: sdgen-thumbnails failures shows them", err=True)
     elif failed:
-        typer.echo(f"  {counted(failed, 'image')} failed earlier: sdgen-thumbnails failures shows them")
+        say(f"  {counted(failed, 'image')} failed earlier: sdgen-thumbnails failures shows them")
     if without_images is not None:
         typer.echo(f"✗ {printable(without_images)} holds no images; nothing was deleted", err=True)
         typer.echo("    Mount the drive; if its images are gone on purpose, delete the folder of thumbnails", err=True)
     elif summary.held_back:
-        typer.echo(
-            f"  {summary.held_back:,} thumbnails have no source any more and were kept: "
-            "sdgen-thumbnails clean --dry-run shows them"
-        )
+        kept = f"{summary.held_back:,} thumbnails have no source any more and were kept"
+        say(f"  {kept}: sdgen-thumbnails clean --dry-run shows them")

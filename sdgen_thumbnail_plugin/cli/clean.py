@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption
-
-if TYPE_CHECKING:
-    from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
-
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("clean", epilog="Example: sdgen-thumbnails clean --dry-run")(clean)
+from sdgen_thumbnail_plugin.cli.app import print_document
+from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption, chosen_project
+from sdgen_thumbnail_plugin.engine.reconcile_directory import DirectoryReconciler
+from sdgen_thumbnail_plugin.errors import RootsError
+from sdgen_thumbnail_plugin.text import counted, printable
 
 
 def clean(
@@ -27,24 +22,18 @@ def clean(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete the thumbnails whose image is gone. Nothing else is ever deleted."""
-    import json
-
-    from sdgen_thumbnail_plugin.errors import RootsError
-    from sdgen_thumbnail_plugin.project import opened
-    from sdgen_thumbnail_plugin.text import counted, printable
-
-    with opened(source_dir=source_dir, target_dir=target_dir) as place:
-        orphans = list(_orphans(place.reconciler))
-        if not place.reconciler.trusts_root() and (orphans or not place.source.root_holds_anything()):
+    """Example: sdgen-thumbnails clean --dry-run"""
+    with chosen_project(source_dir=source_dir, target_dir=target_dir) as project:
+        orphans = list(_orphans(project.directories))
+        if not project.directories.trusts_source() and (orphans or not project.source.root_holds_anything()):
             raise RootsError(
                 "holds no images, so every thumbnail would go; nothing is deleted",
-                path=place.source.location,
+                path=project.source.location,
                 remedy="mount the drive, or delete the thumbnail folder by hand",
             )
-        deleted = [] if dry_run else [key for key in orphans if place.reconciler.delete_orphan(key)]
+        deleted = [] if dry_run else [key for key in orphans if project.images.delete_orphan(key)]
     if as_json:
-        typer.echo(json.dumps({"schema": 1, "orphans": orphans, "deleted": deleted}))
+        print_document(orphans=orphans, deleted=deleted)
     elif dry_run:
         for key in orphans:
             typer.echo(printable(key))
@@ -53,14 +42,10 @@ def clean(
         typer.echo(f"✓ {counted(len(deleted), 'thumbnail')} deleted" if orphans else "✓ Every thumbnail has its image")
 
 
-def _orphans(reconciler: Reconciler) -> Iterator[str]:
+def _orphans(directories: DirectoryReconciler) -> Iterator[str]:
     """Keys of all thumbnails without a source, directory by directory."""
-    from sdgen_thumbnail_plugin.model import ActionKind, Reason
-
     waiting = [""]
     while waiting:
-        survey = reconciler.survey(waiting.pop())
-        waiting.extend(reversed(survey.view.directories))
-        for action in survey.actions:
-            if action.kind is ActionKind.DELETE and action.reason is Reason.ORPHAN:
-                yield action.key
+        look = directories.look(waiting.pop())
+        waiting.extend(reversed(look.directories))
+        yield from look.orphans

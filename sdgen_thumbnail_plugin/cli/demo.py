@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("demo", epilog="Example: sdgen-thumbnails demo")(demo)
+from sdgen_thumbnail_plugin.cli.status import render
+from sdgen_thumbnail_plugin.demo.story import run_demo
 
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demonstration project is made.")] = Path("sdgen-demo"),
 ) -> None:
-    """Show the main job with drawn images: no sdgen, no network, under 30 seconds."""
-    from rich.console import Console
-
-    from sdgen_thumbnail_plugin.demo.story import run_demo
-
-    run_demo(folder, console=Console())
+    """Example: sdgen-thumbnails demo"""
+    run_demo(folder, console=Console(), render=render)

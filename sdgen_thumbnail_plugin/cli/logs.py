@@ -8,22 +8,17 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("logs", epilog="Example: sdgen-thumbnails logs -n 50 -f")(logs)
+from sdgen_thumbnail_plugin.daemon.logs import last_lines
+from sdgen_thumbnail_plugin.errors import NotRunningError
+from sdgen_thumbnail_plugin.paths import find_home
+from sdgen_thumbnail_plugin.text import printable
 
 
 def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 20,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on showing new lines, until Ctrl+C.")] = False,
 ) -> None:
-    """Show the watcher's log."""
-    from sdgen_thumbnail_plugin.daemon.logs import last_lines
-    from sdgen_thumbnail_plugin.errors import NotRunningError
-    from sdgen_thumbnail_plugin.paths import find_home
-
+    """Example: sdgen-thumbnails logs -n 50 -f"""
     path = find_home().log_file
     if not path.exists() and not follow:
         raise NotRunningError("there is no log yet", path=str(path))
@@ -34,8 +29,6 @@ def logs(
 
 
 def _follow(path: Path) -> None:
-    from sdgen_thumbnail_plugin.text import printable
-
     position, inode = (path.stat().st_size, path.stat().st_ino) if path.exists() else (0, 0)
     rest = b""
     while True:

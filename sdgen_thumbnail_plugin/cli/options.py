@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-__all__ = [
-    "JsonOption",
-    "ObserverOption",
-    "PollingIntervalOption",
-    "SourceOption",
-    "TargetOption",
-    "WorkersOption",
-    "arguments_for",
-]
+from sdgen_thumbnail_plugin.paths import find_home
+from sdgen_thumbnail_plugin.settings import Settings, check_roots, load_settings
+
+if TYPE_CHECKING:
+    from sdgen_thumbnail_plugin.project import OpenProject
+
 
 SourceOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer 0.19 on Python 3.10 reads annotations at run time
@@ -42,12 +40,37 @@ WorkersOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts: one JSON document on stdout.")]
 
 
-def arguments_for(flags: dict[str, Any]) -> list[str]:
-    """Command-line arguments that say again what a person said to ``start``."""
-    names = {"source_dir": "--source-dir", "target_dir": "--target-dir", "polling_interval_s": "--polling-interval"}
-    arguments: list[str] = []
-    for name, value in flags.items():
-        if value is not None:
-            shown = str(Path.cwd() / value) if name in ("source_dir", "target_dir") else str(value)
-            arguments += [names.get(name, f"--{name}"), shown]
-    return arguments
+def watcher_settings(
+    source_dir: Path | None = None,
+    target_dir: Path | None = None,
+    observer: str | None = None,
+    polling_interval_s: float | None = None,
+    workers: int | None = None,
+) -> Settings:
+    """The settings of a watcher by its options. The source folder may be missing: watching begins when it appears.
+
+    Raises:
+        SettingsError, RootsError
+    """
+    settings = load_settings(
+        source_dir=source_dir,
+        target_dir=target_dir,
+        observer=observer,
+        polling_interval_s=polling_interval_s,
+        workers=workers,
+    )
+    check_roots(settings, must_exist=False)
+    return settings
+
+
+def chosen_project(**flags: Any) -> AbstractContextManager[OpenProject]:
+    """The project that the flags, the environment and ``sdgen_config.json`` name, open until the context ends.
+
+    Raises:
+        SettingsError, RootsError, CatalogError
+    """
+    from sdgen_thumbnail_plugin.project import open_project  # `start` and `status` do without the engine
+
+    settings = load_settings(**flags)
+    check_roots(settings)
+    return open_project(settings, find_home())

@@ -1,4 +1,4 @@
-"""Files that appeared without a word that they are whole: they wait until their size and time hold still."""
+"""Images that may still be being written: they wait until their stamp holds still."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.model import Stamp
 
-__all__ = ["QUIET_S", "Debounce"]
-
 QUIET_S = 0.15
-"""A file whose stamp has not changed for so long is taken to be whole (if it is not, the decoder notices)."""
+"""Seconds without a new stamp after which a file counts as whole (if it is not, the decoder notices)."""
 
 _LOOK_EVERY_S = 0.05
 
@@ -25,10 +23,10 @@ class _Waiting:
 
 
 class Debounce:
-    """Images that are waited for.
+    """The images that wait. Not thread-safe.
 
     Args:
-        stamp_of: tells an image's stamp now; None where it is gone.
+        stamp_of: returns an image's stamp as it is now; None where it is gone.
     """
 
     def __init__(self, stamp_of: Callable[[str], Stamp | None]) -> None:
@@ -37,12 +35,12 @@ class Debounce:
         self._look_at_s = 0.0
 
     def add(self, key: str) -> None:
-        """An image appeared or changed."""
+        """Waits for an image that appeared or changed."""
         if key not in self._waiting:
             self._waiting[key] = _Waiting(None, time.monotonic())
 
     def drop(self, key: str) -> None:
-        """Something better is known of it."""
+        """Waits for it no more: something better is known."""
         self._waiting.pop(key, None)
 
     def due_at_s(self) -> float:
@@ -61,7 +59,7 @@ class Debounce:
             try:
                 stamp = self._stamp_of(key)
             except ThumbnailError:
-                stamp = None  # whoever makes it right finds out what is wrong
+                stamp = None  # reconciling the image reports what is wrong
             if stamp is None or (stamp == waiting.stamp and now_s - waiting.since_s >= QUIET_S):
                 ready.append(key)
             elif stamp != waiting.stamp:

@@ -1,4 +1,4 @@
-"""The watcher's log: rotated by size, made anew if somebody deletes it, and never a reason to fail."""
+"""The watcher's log: rotated by size, recreated after it was deleted, and never a reason to fail."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from sdgen_thumbnail_plugin.paths import find_home
 from sdgen_thumbnail_plugin.text import printable, printable_lines
-
-__all__ = ["LOGGER_NAME", "OneLine", "WatcherLog", "last_lines", "log_beside_the_watcher", "log_to"]
 
 LOGGER_NAME = "sdgen_thumbnail_plugin"
 _FORMAT = "%(asctime)s %(message)s"
@@ -37,7 +36,7 @@ class WatcherLog(RotatingFileHandler):
         self.trouble: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Not at every line: of a burst's two lines an image it would be a third of the price.
+        # Not at every line: it would be a third of the cost of a burst's two lines an image.
         if self.stream is not None and abs(record.created - self._looked_at_s) > _LOOK_EVERY_S:
             self._looked_at_s = record.created
             if not self._is_still_there():
@@ -57,7 +56,7 @@ class WatcherLog(RotatingFileHandler):
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - logging's name
-        """A full disk or a read-only folder loses log lines, nothing else; ``status`` tells it until one is written."""
+        """A full disk or a read-only folder loses lines, nothing else; ``status`` reports it until one is written."""
         error = sys.exc_info()[1]
         self.trouble = (getattr(error, "strerror", None) or str(error)).lower()
 
@@ -77,13 +76,22 @@ def log_to(handler: logging.Handler) -> None:
 
 
 def log_beside_the_watcher(path: Path) -> None:
-    """Sends what the package logs in a process that is not the watcher to the end of the watcher's log, once per
-    process. It is the watcher that rotates it; nothing is printed, and a log that cannot be written is done without."""
+    """Appends what the package logs in another process than the watcher to the watcher's log, once per process. The
+    watcher rotates it; nothing is printed, and where the log cannot be written the lines are lost."""
     logger = logging.getLogger(LOGGER_NAME)
     if not any(isinstance(handler, WatcherLog) for handler in logger.handlers):
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
         log_to(WatcherLog(path, 0, 0))
+
+
+def log_error(text: str, error: BaseException | None = None) -> None:
+    """Logs an error in a process that is not the watcher, with the traceback of an exception. Never raises."""
+    try:
+        log_beside_the_watcher(find_home().log_file)
+        logging.getLogger(LOGGER_NAME).error("✗ %s", text, exc_info=error)
+    except Exception:  # noqa: BLE001 - there is nowhere left to report it
+        pass
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -1,17 +1,17 @@
-"""Staying out of the way: the watcher runs at low priority, so that generating images does not feel it."""
+"""Staying out of the way: the watcher runs at low priority, and returns memory that it does not need any more."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["be_polite", "be_polite_in_this_thread"]
-
 NICENESS = 19
-"""Of two cores that others use fully, the watcher at work takes 1 to 2 % then. At 10 it took a tenth."""
+"""At this value the watcher at work takes 1 to 2 % of two cores that others use fully. At 10 it took a tenth."""
 
 
 def be_polite() -> None:
@@ -38,3 +38,40 @@ def be_polite_in_this_thread() -> None:
         with contextlib.suppress(OSError):
             # sched(7): a thread's nice value is its own on Linux, whatever POSIX says.
             os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+_IDLE_S = 10.0  # images that are generated one after the other come more often
+
+
+def _trim_heap() -> None:
+    """glibc keeps what is freed in the middle of its heaps until it is asked (malloc_trim(3)): a few milliseconds."""
+    with contextlib.suppress(ImportError, OSError, TypeError, AttributeError):  # no ctypes, or another C library
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+
+
+class IdleTrim:
+    """Returns memory once after the start, and once after each time in which images were made.
+
+    Args:
+        trim: does it.
+    """
+
+    def __init__(self, trim: Callable[[], None] = _trim_heap) -> None:
+        self._trim = trim
+        self._images = -1
+        self._trim_at_s = math.inf
+
+    def note(self, images: int, now_s: float) -> None:
+        """To be called now and then.
+
+        Args:
+            images: how many were tried so far.
+            now_s: the monotonic clock.
+        """
+        if images != self._images:
+            self._images, self._trim_at_s = images, now_s + _IDLE_S
+        elif now_s >= self._trim_at_s:
+            self._trim_at_s = math.inf
+            self._trim()

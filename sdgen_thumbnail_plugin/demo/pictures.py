@@ -1,38 +1,15 @@
-"""The pictures of the demonstration: drawn from a number, in sizes and files as sdgen makes them.
-
-Run as a module it is the other process of the demonstration, which writes images into a session while they are watched.
-"""
+"""The pictures of the demonstration: drawn from a number, as PNGs like those of Stable Diffusion's web interfaces."""
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import sys
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from io import BytesIO
-from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, PngImagePlugin
-
-from sdgen_thumbnail_plugin.demo.report import Arrival, font_of
-
-__all__ = ["SIZES_PX", "draw", "encode", "main", "write_live", "write_session"]
-
-SIZES_PX = ((512, 768), (1024, 1024), (832, 1216), (768, 512))
-"""Sizes that people generate at: widths and heights."""
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, PngImagePlugin
 
 _GRAIN = 0.045  # a smooth gradient packs into a tenth of what a generated image takes; this much noise does not show
-_PIECES = 6
-_PIECE_PAUSE_S = 0.08
-_ANNOTATED_AFTER_S = 0.3
-_FIRST_SEED = 100
-
-_LIVE_WAYS = ("plain", "plain", "in pieces", "renamed", "plain", "overwritten", "in pieces", "plain")
-"""How the live images arrive, in turn. The host writes plainly, and overwrites where annotations are on."""
 
 _Colour = tuple[int, int, int]
 _Size = tuple[int, int]
@@ -55,7 +32,7 @@ def _between(one: _Colour, other: _Colour, share: float) -> _Colour:
 
 def _glow(picture: Image.Image, centre: tuple[float, float], radius: float, colour: _Colour, strength: float) -> None:
     gradient = Image.radial_gradient("L")
-    # How bright its rim is differs between versions of Pillow; from there on the glow must be nothing.
+    # The brightness of its rim differs between versions of Pillow; there the glow must end.
     rim = gradient.getpixel((gradient.width // 2, 0))
     assert isinstance(rim, int)
     mask = gradient.point([round(255 * strength * max(0.0, 1 - value / rim) ** 1.6) for value in range(256)])
@@ -211,7 +188,7 @@ def _aurora(chance: random.Random, size_px: _Size) -> Image.Image:
     return picture
 
 
-_SCENES: dict[str, Callable[[random.Random, _Size], Image.Image]] = {
+SCENES: dict[str, Callable[[random.Random, _Size], Image.Image]] = {
     "harbour": _sea,
     "hills": _hills,
     "paper": _paper,
@@ -228,7 +205,7 @@ def draw(scene: str, seed: int, size_px: _Size) -> Image.Image:
         size_px: width and height.
     """
     chance = random.Random(f"{scene} {seed}")
-    picture = _SCENES[scene](chance, size_px)
+    picture = SCENES[scene](chance, size_px)
     grain = Image.frombytes("L", size_px, chance.randbytes(size_px[0] * size_px[1])).convert("RGB")
     return Image.blend(picture, grain, _GRAIN)
 
@@ -246,7 +223,7 @@ def encode(picture: Image.Image, *, prompt: str, seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def _annotated(picture: Image.Image, words: str) -> Image.Image:
+def annotated(picture: Image.Image, words: str) -> Image.Image:
     """With a line of text in a band, in RGBA: what the host's annotator overwrites an image with."""
     result = picture.convert("RGBA")
     pen = ImageDraw.Draw(result)
@@ -256,101 +233,9 @@ def _annotated(picture: Image.Image, words: str) -> Image.Image:
     return result
 
 
-def _images(folder: Path, count: int) -> list[tuple[str, int, Image.Image]]:
-    """A session's images by its name: file name, seed, picture. Two at a time: Pillow lets go of the GIL."""
-    name = folder.name.partition("-")[2]
-    scene = next((known for known in _SCENES if known in name), "hills")
-
-    def one(number: int) -> tuple[str, int, Image.Image]:
-        seed = _FIRST_SEED + number
-        return f"{name}_{number:04}_seed-{seed}.png", seed, draw(scene, seed, SIZES_PX[number % len(SIZES_PX)])
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(one, range(count)))
-
-
-def _write_manifest(folder: Path, status: str, count: int) -> None:
-    words = folder.name.partition("-")[2].replace("-", " ")
-    content = {"status": status, "prompt": words, "images": count}
-    (folder / "manifest.json").write_text(json.dumps(content, indent=2), "utf-8")
-
-
-def write_session(folder: Path, count: int) -> None:
-    """Writes a completed session as the host does: numbered images and a manifest.
-
-    Args:
-        folder: the session's folder; its name gives the images theirs, and the scene.
-        count: how many images.
-    """
-    folder.mkdir(parents=True)
-    prompt = folder.name.partition("-")[2].replace("-", " ")
-    for name, seed, picture in _images(folder, count):
-        (folder / name).write_bytes(encode(picture, prompt=prompt, seed=seed))
-    _write_manifest(folder, "completed", count)
-
-
-def write_live(folder: Path, count: int, *, record: Path, pause_s: float) -> None:
-    """Writes a session image by image, in every way in which images arrive, and records when each was finished.
-
-    Args:
-        folder: the session's folder, made here.
-        count: how many images.
-        record: a file of JSON lines, each an ``Arrival``; an overwritten image has two.
-        pause_s: seconds from one image to the next.
-    """
-    prompt = folder.name.partition("-")[2].replace("-", " ")
-    # All are drawn beforehand: a real generator computes on the graphics card, and leaves the processor alone.
-    images = _images(folder, count)
-    contents = [encode(picture, prompt=prompt, seed=seed) for _, seed, picture in images]
-    folder.mkdir(parents=True)
-    _write_manifest(folder, "ongoing", count)
-    next_s = time.monotonic()
-    with record.open("a", encoding="utf-8") as lines:
-
-        def finished(path: Path, way: str, size_px: _Size) -> None:
-            at_s = time.time()
-            stat = path.stat()
-            arrival = Arrival(path.name, way, at_s, stat.st_mtime_ns, stat.st_size, *size_px)
-            lines.write(json.dumps(asdict(arrival)) + "\n")
-            lines.flush()
-
-        for number, ((name, seed, picture), content) in enumerate(zip(images, contents, strict=True)):
-            way = _LIVE_WAYS[number % len(_LIVE_WAYS)]
-            path = folder / name
-            overwriting = (
-                encode(_annotated(picture, f"{prompt}, seed {seed}"), prompt=prompt, seed=seed)
-                if way == "overwritten"
-                else b""
-            )
-            if way == "in pieces":
-                with path.open("wb") as file:
-                    step = -(-len(content) // _PIECES)
-                    for start in range(0, len(content), step):
-                        if start:
-                            time.sleep(_PIECE_PAUSE_S)
-                        file.write(content[start : start + step])
-                        file.flush()
-            elif way == "renamed":
-                unfinished = path.with_name(path.name + ".part")
-                unfinished.write_bytes(content)
-                unfinished.replace(path)
-            else:
-                path.write_bytes(content)
-            finished(path, "plain" if way == "overwritten" else way, picture.size)
-            if overwriting:
-                time.sleep(_ANNOTATED_AFTER_S)
-                path.write_bytes(overwriting)
-                finished(path, way, picture.size)
-            next_s += pause_s
-            time.sleep(max(0.0, next_s - time.monotonic()))
-    _write_manifest(folder, "completed", count)
-
-
-def main() -> None:
-    """The other process of the demonstration: ``python -m …demo_pictures FOLDER COUNT RECORD PAUSE_S``."""
-    folder, count, record, pause_s = sys.argv[1:5]
-    write_live(Path(folder), int(count), record=Path(record), pause_s=float(pause_s))
-
-
-if __name__ == "__main__":
-    main()
+def font_of(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font; a small one where Pillow is 10.0, or was built without FreeType."""
+    try:
+        return ImageFont.load_default(size_px)
+    except (TypeError, ImportError, OSError):
+        return ImageFont.load_default()

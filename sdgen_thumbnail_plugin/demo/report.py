@@ -1,58 +1,22 @@
-"""What the demonstration made: the table of live images, and the contact sheet of all thumbnails."""
+"""The report of the demonstration: the table of live images, and the contact sheet of all thumbnails."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdgen_thumbnail_plugin.demo.latency import GLANCE_S, Made
+
 if TYPE_CHECKING:
-    from PIL import Image, ImageFont
+    from PIL import Image
     from rich.console import RenderableType
 
-__all__ = ["Arrival", "Made", "contact_sheet", "font_of", "line_of", "summary_of", "table_of"]
 
 _HEIGHT_PX, _GAP_PX, _MARGIN_PX, _HEADING_PX, _TITLE_PX = 240, 14, 48, 58, 84
 _MAX_ROW_PX = 2400
 _GROUND, _BRIGHT, _DIM, _ACCENT = (18, 20, 26), (236, 238, 242), (136, 142, 156), (255, 176, 96)
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One image, written to its end: a line of the record that the drawing process keeps.
-
-    Attributes:
-        name: its file name.
-        way: how it was written: plain, in pieces, renamed or overwritten.
-        finished_at_s: when its last byte was written and its name final, in seconds since the epoch.
-        mtime_ns, bytes: the file as it was then.
-        width_px, height_px: the picture.
-    """
-
-    name: str
-    way: str
-    finished_at_s: float
-    mtime_ns: int
-    bytes: int
-    width_px: int
-    height_px: int
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A live image and its thumbnail.
-
-    Attributes:
-        image: as it arrived.
-        thumbnail_bytes: the thumbnail's length.
-        waited_s: from the image's last byte to the thumbnail in place.
-    """
-
-    image: Arrival
-    thumbnail_bytes: int
-    waited_s: float
 
 
 def line_of(made: Made) -> str:
@@ -85,17 +49,12 @@ def table_of(made: Sequence[Made]) -> RenderableType:
     return table
 
 
-def summary_of(made: Sequence[Made], *, glance_s: float) -> str:
-    """The waits in one line.
-
-    Args:
-        made: what the table shows.
-        glance_s: the pause between two looks for a thumbnail: how exact the numbers are.
-    """
+def summary_of(made: Sequence[Made]) -> str:
+    """The waits of the table in one line."""
     waits_ms = [one.waited_s * 1000 for one in made]
     if not waits_ms:
         return "none was seen in time"
-    middle_ms, exact_ms = statistics.median(waits_ms), glance_s * 1000
+    middle_ms, exact_ms = statistics.median(waits_ms), GLANCE_S * 1000
     return f"median {middle_ms:,.0f} ms, slowest {max(waits_ms):,.0f} ms (looked for every {exact_ms:.0f} ms)"
 
 
@@ -106,6 +65,8 @@ def contact_sheet(sessions: Mapping[str, Sequence[Path]]) -> Image.Image:
         sessions: the thumbnails of each session, by the session's name.
     """
     from PIL import Image, ImageDraw
+
+    from sdgen_thumbnail_plugin.demo.pictures import font_of
 
     rows: list[tuple[str, list[Image.Image]]] = []
     for name, paths in sessions.items():
@@ -147,13 +108,3 @@ def contact_sheet(sessions: Mapping[str, Sequence[Path]]) -> Image.Image:
             x += picture.width + _GAP_PX
         y += height_px
     return sheet
-
-
-def font_of(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font; a small one where Pillow is 10.0, or was built without FreeType."""
-    from PIL import ImageFont
-
-    try:
-        return ImageFont.load_default(size_px)
-    except (TypeError, ImportError, OSError):
-        return ImageFont.load_default()

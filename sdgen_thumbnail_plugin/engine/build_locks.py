@@ -1,9 +1,11 @@
-"""One build per thumbnail, however many threads and processes want it at the same moment.
+"""One build per thumbnail, whichever threads and processes ask for it at the same moment.
 
-A claim is a lock on one byte of one file, at a place that the thumbnail's address decides. So any number of thumbnails
-needs one file, nothing has to be cleaned up, and a process that dies lets go of all its claims. A claim saves work and
-nothing else: without it two builders write the same bytes, each whole, one after the other. Hence nobody waits for one
-for ever, and a home that cannot be written costs claims across processes, never a thumbnail.
+A lock is on one byte of one file, at a place that the thumbnail's address decides: any number of thumbnails needs one
+file, nothing has to be cleaned up, and a process that dies releases all its locks. Locking and releasing cost two calls
+to the file system, neither of which opens or looks at anything (a lock file per stripe, by filelock, costs one open
+and three stats a build, and makes unrelated thumbnails wait for each other). A lock saves work and nothing else:
+without it two builders write the same bytes, each whole, one after the other. So every wait is bounded, and a home that
+cannot be written costs locks across processes, never a thumbnail.
 """
 
 from __future__ import annotations
@@ -17,79 +19,77 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["BuildLocks"]
-
 PATIENCE_S = 10.0
-"""Longer than any build of a usual size; whoever holds a claim for longer may be stopped, and is not waited for."""
+"""Longer than any build of a usual size; a process that holds a lock for longer may be stopped."""
 
 _LOOK_EVERY_S = 0.01
 
-# Record locks belong to the process, and closing *any* descriptor of the file gives all of them up (fcntl(2)). So there
-# is one descriptor per file and process, never closed, and what threads hold is kept track of here.
+# Record locks belong to the process, and closing *any* descriptor of the file releases all of them (fcntl(2)). So there
+# is one descriptor per file and process, which is never closed, and what threads hold is kept track of here.
 _held: set[tuple[Path | None, int]] = set()
-_let_go = threading.Condition()
-_files: dict[Path, int | None] = {}
+_released = threading.Condition()
+_files: dict[Path, int] = {}
 
 
-def _begin_anew_in_child() -> None:
-    global _let_go
+def _forget_in_child() -> None:
+    global _released
     _held.clear()
-    _let_go = threading.Condition()
+    _released = threading.Condition()
 
 
-os.register_at_fork(after_in_child=_begin_anew_in_child)
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class BuildLocks:
-    """BuildLocks on thumbnails.
+    """Locks on thumbnails.
 
     Args:
-        path: the file that the processes of one user share; None for claims within this process only.
+        path: the file that the processes of one user share; None for locks within this process only.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
 
     @contextlib.contextmanager
-    def claiming(self, address: str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
-        """Holds the claim on a thumbnail while the context lasts, after waiting for whoever held it.
+    def holding(self, address: str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
+        """Holds the lock of a thumbnail while the context lasts, after waiting for the one who held it.
 
         Args:
             address: names the thumbnail, the same in all processes.
-            patience_s: after so many seconds of waiting it goes on without the claim.
+            patience_s: after so many seconds of waiting it goes on without the lock.
         """
         place = int.from_bytes(hashlib.sha256(address.encode("utf-8", "surrogateescape")).digest()[:7], "big")
-        claim = (self._path, place)
+        lock = (self._path, place)
         deadline_s = time.monotonic() + patience_s
-        with _let_go:
-            mine = _let_go.wait_for(lambda: claim not in _held, patience_s)
-            if mine:
-                _held.add(claim)
-        file = self._file() if mine else None
+        with _released:
+            is_ours = _released.wait_for(lambda: lock not in _held, patience_s)
+            if is_ours:
+                _held.add(lock)
+        file = self._file() if is_ours else None
         try:
-            locked = file is not None and _lock(file, place, deadline_s)
+            is_locked = file is not None and _lock(file, place, deadline_s)
             try:
                 yield
             finally:
-                if locked and file is not None:
+                if is_locked and file is not None:
                     with contextlib.suppress(OSError):
                         fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
         finally:
-            if mine:
-                with _let_go:
-                    _held.discard(claim)
-                    _let_go.notify_all()
+            if is_ours:
+                with _released:
+                    _held.discard(lock)
+                    _released.notify_all()
 
     def _file(self) -> int | None:
         if self._path is None:
             return None
-        with _let_go:
+        with _released:
             if self._path not in _files:
                 try:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
                     _files[self._path] = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 except OSError:
-                    _files[self._path] = None
+                    return None
             return _files[self._path]
 
 

@@ -1,19 +1,23 @@
-"""Catching up: newest sessions first with a stop rule, so that a start is instant; then the exact audit."""
+"""Catch-up: everything reconciled in one pass, newest sessions first.
+
+Directories whose tokens are those in the catalog are known to need nothing and are not listed. The listing that finds
+work is handed to the workers. Its first part is *smart*: it ends with the first complete session after an incomplete
+one; what is older goes on at low priority. Deletes wait for the end of the pass, when it is known how many there are.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+from sdgen_thumbnail_plugin.engine.catalog import DirectoryRecord, parent_of
 from sdgen_thumbnail_plugin.engine.plan import holds_back
-from sdgen_thumbnail_plugin.engine.reconcile import DirectorySurvey, Reconciler
-from sdgen_thumbnail_plugin.engine.scan import ACTIVE_S, parent_of
+from sdgen_thumbnail_plugin.engine.reconcile_directory import DirectoryReconciler, Pending
 from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError
 from sdgen_thumbnail_plugin.model import OutcomeKind, Priority
@@ -21,20 +25,18 @@ from sdgen_thumbnail_plugin.storage.base import SessionStorage
 from sdgen_thumbnail_plugin.text import printable
 from sdgen_thumbnail_plugin.version import __version__
 
-__all__ = ["CatchUp", "Limits", "Phase", "Progress", "Summary", "due_for_a_sweep"]
-
 log = logging.getLogger(__name__)
 
-_AHEAD = 2
-"""How many sessions (or directories, in the audit) are given to the workers at a time, so that none of them idles while
-the next is looked at."""
+ACTIVE_S = 600.0
+"""A directory that changed within so many seconds is active: its files are looked at as well, because one that is
+overwritten does not change its directory's token."""
 
 _FLUSH_EVERY_S = 1.0
-_TOLD_EVERY_S = 1.0  # progress, while nothing else happens
+_REPORT_EVERY_S = 1.0  # progress, while nothing else happens
 
 
 class Phase:
-    """What catching up is doing, in the words that ``status`` shows."""
+    """What catch-up is doing, in the words that ``status`` shows."""
 
     SMART = "smart catch-up"
     SURVEY = "audit: looking"
@@ -44,7 +46,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When an audit holds deletes back: more than ``count`` orphans, and more than this ``fraction`` of all."""
+    """When deletes are held back: more than ``count`` orphans, and more than this ``fraction`` of all thumbnails."""
 
     count: int = 100
     fraction: float = 0.2
@@ -52,12 +54,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far catching up has come.
+    """How far catch-up has come.
 
     Attributes:
         phase: one of ``Phase``.
-        done: images dealt with in this phase.
-        total: images to be dealt with, fixed before the first is made; None while looking.
+        done: images dealt with.
+        total: images to be dealt with, as far as they were found; None while old sessions are looked at.
         session: the session being processed; empty where there is none.
     """
 
@@ -69,12 +71,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What catching up did.
+    """What catch-up did.
 
     Attributes:
-        sessions: incomplete sessions (directories, for an audit) that were processed.
-        created: thumbnails made.
-        skipped: images whose thumbnails were fresh already, as far as they were looked at.
+        sessions: incomplete sessions that were processed.
+        created: thumbnails made or adopted.
+        skipped: images whose thumbnails were fresh already.
         errors: images that failed.
         held_back: orphans that a person should decide about.
     """
@@ -86,21 +88,48 @@ class Summary:
     held_back: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Incomplete:
-    session: str
-    directories: list[str]
-    images: int
-    thumbnails: int
-    lacking: int
+@dataclass(slots=True)
+class _Found:
+    """What looks at directories found, of one session or of all.
+
+    Attributes:
+        images: how many there are.
+        fresh: images with a fresh thumbnail.
+        lacking: images without one that could have one.
+        thumbnails: all thumbnails, those without a source included.
+        incomplete: sessions that lack a thumbnail.
+        pending: what is left for the workers.
+    """
+
+    images: int = 0
+    fresh: int = 0
+    lacking: int = 0
+    thumbnails: int = 0
+    incomplete: int = 0
+    pending: list[Pending] = field(default_factory=list)
+
+    def add(self, other: _Found) -> None:
+        """Adds the numbers of another look; what is pending stays where it is."""
+        self.images += other.images
+        self.fresh += other.fresh
+        self.lacking += other.lacking
+        self.thumbnails += other.thumbnails
+        self.incomplete += other.incomplete
+
+    def add_known(self, records: Iterable[DirectoryRecord | None]) -> None:
+        """Adds directories that need nothing and were not looked at."""
+        for record in filter(None, records):
+            self.images += record.images
+            self.fresh += record.thumbnails
+            self.thumbnails += record.thumbnails
 
 
 class CatchUp:
-    """Brings a target up to date with its source.
+    """One pass that brings a target up to date with its source; for one call of ``run``.
 
     Args:
-        reconciler: looks and remembers.
-        workers: do the work.
+        directories: looks, does and remembers.
+        workers: build.
         sessions: the source's sessions.
         limits: when deletes are held back.
         stopping: set by others to end early.
@@ -109,7 +138,7 @@ class CatchUp:
 
     def __init__(
         self,
-        reconciler: Reconciler,
+        directories: DirectoryReconciler,
         workers: Workers,
         sessions: SessionStorage,
         *,
@@ -117,279 +146,244 @@ class CatchUp:
         stopping: threading.Event | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self._reconciler = reconciler
+        self._directories = directories
+        self._catalog = directories.catalog
         self._workers = workers
         self._sessions = sessions
         self._limits = limits
         self._stopping = stopping or threading.Event()
         self._on_progress = on_progress
         self._flushed_at_s = time.monotonic()
-        self._just_seen: frozenset[str] = frozenset()
+        self._counts_before = dict(workers.counts)
+        self._phase = Phase.SMART
+        self._found = _Found()
+        self._smart: _Found | None = None  # what the smart part found, once it has ended
+        self._orphans: dict[str, int] = {}  # by directory
+        self._submitted: list[str] = []  # directories handed to the workers
+        self._done = 0  # how many of them are known to be done
 
-    # -- the smart half
-
-    def smart(self) -> Summary:
-        """Sessions newest first: complete ones are skipped, incomplete ones processed; the first complete one after an
-        incomplete one stops it."""
-        started = self._counts()
-        log.info("🔄 Starting smart catch-up: newest sessions first")
-        known, everything = self._complete_sessions()
-        # Where nothing at all changed, not even the root, there is nobody to put into an order.
-        sessions = [] if everything else [session.name for session in self._sessions.list_sessions()]
-        log.info("📂 Found %d sessions", len(known) if everything else len(sessions))
-        begun = self._tried()
-        found = total = 0
-        waiting: deque[_Incomplete] = deque()
-        running: deque[_Incomplete] = deque()
-
-        def tell() -> None:
-            done = min(total, self._tried() - begun)
-            self._on_progress(Progress(Phase.SMART, done, total, running[0].session if running else ""))
-
-        skipped = len(known) if everything else 0
-        # All are looked into while the first are made already, so that it is soon known how many images there are.
-        for session in sessions:
-            if self._ended():
-                break
-            incomplete = None if session in known else self._look_into(session)
-            if incomplete is None:
-                skipped += 1
-                if found:
-                    log.info("✓ Found complete session: %s, stopping catch-up", printable(session))
-                    break
-                continue
-            found += 1
-            total += incomplete.lacking
-            skipped += incomplete.thumbnails
-            waiting.append(incomplete)
-            self._hand_out(waiting, running)
-            tell()
-        while running and not self._ended():
-            self._wait_telling(lambda: self._is_done(running[0]), tell)
-            self._hand_out(waiting, running)
-            tell()
-        summary = self._summary(started, found, skipped)
-        if not found:
-            log.info("✓ All sessions up-to-date")
-        else:
-            self._just_seen = frozenset()  # time has passed
-        self._report(summary)
-        return summary
-
-    def _hand_out(self, waiting: deque[_Incomplete], running: deque[_Incomplete]) -> None:
-        """Gives the workers the next sessions, as soon as they are done with the first of those they have."""
-        while running and self._is_done(running[0]):
-            running.popleft()
-            self._flush()
-        while waiting and len(running) < _AHEAD:
-            incomplete = waiting.popleft()
-            log.info(
-                "📍 Processing incomplete session: %s (%d/%d thumbnails)",
-                printable(incomplete.session), incomplete.thumbnails, incomplete.images,
-            )  # fmt: skip
-            for directory in incomplete.directories:
-                self._workers.submit_directory(directory, Priority.CATCH_UP)
-            running.append(incomplete)
-
-    def _is_done(self, incomplete: _Incomplete) -> bool:
-        return not any(map(self._workers.is_busy_with, incomplete.directories))
-
-    def _complete_sessions(self) -> tuple[set[str], bool]:
-        """Sessions none of whose known directories changed since they were found complete, two stats each; and whether
-        that is all there is."""
-        directories = self._reconciler.catalog.directories()
-        differing = self._reconciler.changed_directories(directories)
-        self._just_seen = frozenset(directories).difference(differing)
-        known = {directory.partition("/")[0] for directory in directories if directory}
-        changed = {directory.partition("/")[0] for directory in differing}
-        return known - changed, bool(directories) and not differing and "" in self._just_seen
-
-    def _look_into(self, session: str) -> _Incomplete | None:
-        """Surveys a session with all directories below it; None where it is complete."""
-        directories: list[str] = []
-        images = thumbnails = lacking = 0
-        waiting = deque([session])
-        while waiting:
-            directory = waiting.popleft()
-            try:
-                survey = self._reconciler.follow(self._reconciler.survey(directory))
-            except MachineError as error:
-                log.error("✗ %s (%s)", error, error.remedy)
-                continue
-            waiting.extend(survey.view.directories)
-            images += len(survey.view.sources)
-            thumbnails += survey.thumbnails
-            lacking += survey.lacking
-            self._reconciler.settle(survey)
-            if survey.lacking:
-                directories.append(directory)
-        return _Incomplete(session, directories, images, thumbnails, lacking) if lacking else None
-
-    # -- the exact half
-
-    def audit(self, *, everything: bool = False) -> Summary:
-        """Every directory, exactly, newest first.
-
-        First all are looked at (two stats each where nothing changed), so that the amount of work, and of deletes, is
-        known before any of it is done.
+    def run(self, *, smart: bool = True, smart_only: bool = False, everything: bool = False) -> Summary:
+        """Looks at everything, newest sessions first, and waits until all of it is done.
 
         Args:
-            everything: list also the directories that are known to be complete.
+            smart: whether the pass begins with a smart part.
+            smart_only: end with the first complete session after an incomplete one; nothing is deleted then.
+            everything: list also the directories that are known to need nothing.
         """
-        started = self._counts()
-        self._on_progress(Progress(Phase.SURVEY))
-        work, orphans, thumbnails = self._survey_all(everything)
+        if smart:
+            log.info("🔄 Starting smart catch-up: newest sessions first")
+        else:
+            self._end_smart_part()
+        differing = self._differing(everything)
+        if "" in differing:
+            self._take(self._look_into([""]), Priority.AUDIT)
+            differing.update(self._directories.changed_directories(self._unknown()))
+        by_session = _by_session(self._catalog.directories())
+        gone = {name for name in by_session if self._directories.is_missing(name)}
+        # Where nothing changed, there is nothing to put into an order.
+        names = self._sessions.newest_first(set(by_session) - gone) if differing else list(by_session)
+        if smart:
+            log.info("📂 Found %d sessions", len(names))
+        for name in names:
+            if self._ended() or (smart_only and self._smart is not None):
+                break
+            session = self._look_into(filter(differing.__contains__, by_session[name]))
+            session.add_known(map(self._catalog.record, set(by_session[name]) - differing))
+            self._take_session(name, session)
+        self._end_smart_part()
         held_back = 0
-        held: frozenset[str] = frozenset()
-        total_orphans = sum(orphans.values())
-        if holds_back(total_orphans, thumbnails, count=self._limits.count, fraction=self._limits.fraction):
-            held, held_back = frozenset(orphans), total_orphans
-            log.warning(
-                "✗ %d of %d thumbnails have no source any more: held back, not deleted (look at them with: "
-                "sdgen-thumbnails clean --dry-run)",
-                total_orphans, thumbnails,
-            )  # fmt: skip
-        self._reconciler.hold_back(held)
-        total = sum(work.values())
-        running: deque[str] = deque()
-        begun = self._tried()
+        if not smart_only:
+            for name in gone:
+                self._take(self._look_into(by_session[name]), Priority.AUDIT)
+            held_back = self._decide_about_orphans()
+        for directory in self._orphans:
+            self._workers.release(directory)
+        self._wait_for_all(smart)
+        self._flush(force=True)
+        if not self._ended() and not smart_only:
+            self._on_progress(Progress(Phase.DONE, self._found.lacking, self._found.lacking))
+        return self._summary(self._found, held_back)
 
-        def tell() -> None:
-            done = min(total, self._tried() - begun)
-            self._on_progress(Progress(Phase.AUDIT, done, total, running[0].partition("/")[0]))
+    # -- looking
 
-        def wait_for_first() -> None:
-            tell()
-            self._wait_telling(lambda: not self._workers.is_busy_with(running[0]), tell)
-            running.popleft()
+    def _differing(self, everything: bool) -> set[str]:
+        """The directories to be looked at: all that changed, and those that need a look for another reason."""
+        self._catalog.discover([""])
+        known = self._catalog.directories()
+        differing = set(self._directories.changed_directories(known))  # which notes what is missing, too
+        if everything:
+            differing.update(known)
+        # A new version of ours tries again what an old one failed at.
+        failures = self._catalog.failures().values()
+        differing.update(parent_of(failure.key) for failure in failures if failure.version != __version__)
+        # What was overwritten in an active directory while we did not watch shows in no directory's token.
+        differing.update(self._directories.recently_changed(known, ACTIVE_S))
+        differing.update(directory for directory, record in self._catalog.records().items() if record.orphans)
+        return differing
+
+    def _unknown(self) -> list[str]:
+        return [directory for directory, record in self._catalog.records().items() if record == DirectoryRecord()]
+
+    def _look_into(self, directories: Iterable[str]) -> _Found:
+        """Looks at directories, and at those below them that were not known; does at once what costs nothing."""
+        found = _Found()
+        waiting = deque(directories)
+        while waiting and not self._ended():
+            directory = waiting.popleft()
+            try:
+                look = self._directories.look(directory)
+                pending = self._directories.begin(look, deletes=False)
+            except MachineError as error:
+                log.error("✗ %s (%s)", error, error.remedy)
+                self._catalog.look_again(directory)
+                continue
+            if directory:
+                waiting.extend(pending.found)
+            found.images += len(look.sources)
+            found.fresh += look.fresh
+            found.lacking += look.lacking
+            found.thumbnails += len(look.thumbnails)
+            if pending.adopted:
+                self._workers.count(OutcomeKind.ADOPTED, pending.adopted)
+            if pending.names or pending.lost_names:
+                found.pending.append(pending)
+            self._flush()
+        return found
+
+    # -- handing over
+
+    def _take_session(self, name: str, session: _Found) -> None:
+        priority = Priority.CATCH_UP if self._smart is None else Priority.AUDIT
+        if session.lacking:
+            session.incomplete = 1
+            if self._smart is None:
+                log.info(
+                    "📍 Processing incomplete session: %s (%d/%d thumbnails)",
+                    printable(name), session.fresh, session.images,
+                )  # fmt: skip
+        elif self._found.incomplete and self._smart is None:
+            log.info("✓ Found complete session: %s, stopping catch-up", printable(name))
+            self._end_smart_part()
+        self._take(session, priority)
+        if session.pending:
+            self._report()
+
+    def _end_smart_part(self) -> None:
+        if self._smart is None:
+            self._smart = replace(self._found)
+            self._smart_submitted = len(self._submitted)
+            self._phase = Phase.SURVEY
+
+    def _take(self, found: _Found, priority: Priority) -> None:
+        """Hands to the workers what was found."""
+        self._found.add(found)
+        for pending in found.pending:
+            orphans = len(pending.orphans)
+            if orphans:
+                self._orphans[pending.directory] = orphans
+            self._workers.submit_directory(pending.directory, priority, pending, held=bool(orphans))
+            self._submitted.append(pending.directory)
+
+    def _decide_about_orphans(self) -> int:
+        """Holds a mass of deletes back; returns how many orphans are held."""
+        orphans, thumbnails = sum(self._orphans.values()), self._found.thumbnails
+        if not holds_back(orphans, thumbnails, count=self._limits.count, fraction=self._limits.fraction):
+            self._directories.hold_back(frozenset())
+            return 0
+        log.warning(
+            "✗ %d of %d thumbnails have no source any more: held back, not deleted (look at them with: "
+            "sdgen-thumbnails clean --dry-run)",
+            orphans, thumbnails,
+        )  # fmt: skip
+        self._directories.hold_back(frozenset(self._orphans))
+        return orphans
+
+    # -- waiting
+
+    def _wait_for_all(self, smart: bool) -> None:
+        """Blocks until everything that was handed over is done; reports the smart part when that is."""
+        self._phase = Phase.AUDIT
+        self._report()
+        self._wait_for(self._smart_submitted)
+        if smart:
+            self._report_smart_part()
+        self._wait_for(len(self._submitted))
+        self._report()
+
+    def _wait_for(self, count: int) -> None:
+        while not self._ended() and not self._workers.wait_for(
+            lambda: self._ended() or self._count_done() >= count, _REPORT_EVERY_S
+        ):
+            self._report()
             self._flush()
 
-        for directory in sorted(work, reverse=True):  # the time stamp leads the name: newest first
-            if self._ended():
-                break
-            self._workers.submit_directory(directory, Priority.AUDIT)
-            running.append(directory)
-            if len(running) > _AHEAD:
-                wait_for_first()
-        while running:
-            wait_for_first()
-        self._flush(force=True)
-        if not self._ended():
-            self._on_progress(Progress(Phase.DONE, total, total))
-        return self._summary(started, len(work), thumbnails - total_orphans, held_back)
-
-    def _survey_all(self, everything: bool) -> tuple[dict[str, int], dict[str, int], int]:
-        """Work by directory, orphans by directory, and how many thumbnails there are in all."""
-        reconciler, catalog = self._reconciler, self._reconciler.catalog
-        catalog.discover([""])
-        # A new version of ours tries again what an old one failed at.
-        again = {parent_of(failure.key) for failure in catalog.failures().values() if failure.version != __version__}
-        # What was written over in an active directory while nobody watched shows in no directory's time.
-        since_ns = time.time_ns() - int(ACTIVE_S * 1e9)
-        again.update(
-            directory
-            for directory, record in catalog.records().items()
-            if record.times is not None and (record.times.source_ns or 0) > since_ns
-        )
-        for directory in again:
-            reconciler.unsettle(directory)
-        self._just_seen = self._just_seen.difference(again)
-        work: dict[str, int] = {}
-        orphans: dict[str, int] = {}
-        thumbnails = 0
-
-        def note(survey: DirectorySurvey) -> None:
-            reconciler.settle(survey)
-            for found, number in ((work, survey.lacking), (orphans, survey.orphans)):
-                found.pop(survey.view.directory, None)
-                if number or (found is work and (survey.actions or survey.is_left_empty)):
-                    found[survey.view.directory] = number
-
-        seen: set[str] = set()
-        waiting = catalog.directories()
-        while waiting and not self._ended():
-            seen_before, self._just_seen = self._just_seen, frozenset()
-            asked = [directory for directory in waiting if directory not in seen_before]
-            changed = set(waiting if everything else reconciler.changed_directories(asked))
-            looked_at = []
-            records = catalog.records()
-            for directory in waiting:
-                record = records.get(directory)
-                if record is None or record.orphans or directory in changed:
-                    looked_at.append(directory)
-                else:
-                    thumbnails += record.thumbnails
-            seen.update(waiting)
-            for directory in looked_at:
-                if self._ended():
-                    break
-                try:
-                    survey = reconciler.follow(reconciler.survey(directory))
-                except MachineError as error:
-                    log.error("✗ %s (%s)", error, error.remedy)
-                    reconciler.unsettle(directory)
-                    continue
-                thumbnails += len(survey.view.thumbnails)
-                note(survey)
-                self._flush()
-            waiting = [directory for directory in catalog.directories() if directory not in seen]
-        if reconciler.knows_orphans():  # an image may have moved into a directory that was looked at before its old one
-            for directory in [directory for directory, lacking in work.items() if lacking]:
-                with contextlib.suppress(MachineError):  # said above
-                    note(reconciler.follow(reconciler.survey(directory)))
-        known = set(catalog.directories())  # those that moved as a whole are forgotten
-        return work, {directory: number for directory, number in orphans.items() if directory in known}, thumbnails
-
-    # -- both
-
-    def _wait_telling(self, finished: Callable[[], bool], tell: Callable[[], None]) -> None:
-        """Blocks until the condition holds or catching up is to end; tells how far it has come meanwhile."""
-        while not self._workers.wait_for(lambda: self._ended() or finished(), _TOLD_EVERY_S) and not self._ended():
-            tell()
+    def _count_done(self) -> int:
+        """How many of the directories are done, up to the first that is not."""
+        while self._done < len(self._submitted) and not self._workers.is_busy_with(self._submitted[self._done]):
+            self._done += 1
+        return self._done
 
     def _ended(self) -> bool:
         return self._stopping.is_set() or (self._workers.fault is not None and self._workers.fault.everywhere)
 
-    def _counts(self) -> dict[OutcomeKind, int]:
-        return dict(self._workers.counts)
+    # -- reporting
 
-    def _tried(self) -> int:
-        counts = self._workers.counts
-        return counts[OutcomeKind.CREATED] + counts[OutcomeKind.FAILED] + counts[OutcomeKind.ADOPTED]
+    def _report(self) -> None:
+        if self._phase == Phase.SURVEY:
+            self._on_progress(Progress(Phase.SURVEY))
+            return
+        counts, first = self._summary(self._found), self._count_done()
+        session = self._submitted[first].partition("/")[0] if first < len(self._submitted) else ""
+        done = min(self._found.lacking, counts.created + self._since(OutcomeKind.FAILED))
+        self._on_progress(Progress(self._phase, done, self._found.lacking, session))
 
-    def _summary(self, before: dict[OutcomeKind, int], sessions: int, skipped: int, held_back: int = 0) -> Summary:
-        now = self._workers.counts
-        created = sum(now[kind] - before.get(kind, 0) for kind in (OutcomeKind.CREATED, OutcomeKind.ADOPTED))
-        errors = sum(now[kind] - before.get(kind, 0) for kind in (OutcomeKind.FAILED, OutcomeKind.DEFERRED))
-        return Summary(sessions, created, skipped, errors, held_back)
-
-    @staticmethod
-    def _report(summary: Summary) -> None:
+    def _report_smart_part(self) -> None:
+        summary = self._summary(self._smart or self._found)
+        if not summary.sessions:
+            log.info("✓ All sessions up-to-date")
         log.info("✓ Initial catch-up complete:")
         log.info("  ✓ Processed: %d", summary.created)
         log.info("  ⊘ Skipped: %d", summary.skipped)
         log.info("  📦 Sessions processed: %d", summary.sessions)
         log.info("  ✗ Errors: %d", summary.errors)
 
+    def _since(self, *kinds: OutcomeKind) -> int:
+        return sum(self._workers.counts[kind] - self._counts_before.get(kind, 0) for kind in kinds)
+
+    def _summary(self, found: _Found, held_back: int = 0) -> Summary:
+        created = self._since(OutcomeKind.CREATED, OutcomeKind.ADOPTED)
+        errors = self._since(OutcomeKind.FAILED, OutcomeKind.DEFERRED)
+        return Summary(found.incomplete, created, found.fresh, errors, held_back)
+
     def _flush(self, *, force: bool = False) -> None:
         now_s = time.monotonic()
         if force or now_s - self._flushed_at_s > _FLUSH_EVERY_S:
             self._flushed_at_s = now_s
             try:
-                self._reconciler.catalog.flush()
+                self._catalog.flush()
             except CatalogError as error:
                 log.error("✗ %s (%s)", error, error.remedy)
 
 
-def due_for_a_sweep(reconciler: Reconciler, *, now_s: float, interval_s: float, tick_s: float) -> list[str]:
+def _by_session(directories: Sequence[str]) -> dict[str, list[str]]:
+    """The known directories by the session they belong to, without the root."""
+    found: dict[str, list[str]] = {}
+    for directory in sorted(directories):
+        if directory:
+            found.setdefault(directory.partition("/")[0], []).append(directory)
+    return found
+
+
+def due_for_a_sweep(directories: DirectoryReconciler, *, now_s: float, interval_s: float, tick_s: float) -> list[str]:
     """The directories whose files the slow sweep looks at in this tick: as many as finish all of them in time.
 
     Args:
+        directories: knows when each was looked at.
         now_s: seconds since the epoch.
         interval_s: every directory is looked at once in so many seconds.
         tick_s: seconds between two calls.
     """
-    records = reconciler.catalog.records()
+    records = directories.catalog.records()
     share = max(1, math.ceil(2 * len(records) * tick_s / interval_s))
     due = [
         (record.swept_at_s, key)

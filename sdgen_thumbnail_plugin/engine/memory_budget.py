@@ -1,16 +1,10 @@
-"""Room in memory: how many pixels may be decoded at once, by all threads of a process together."""
+"""Memory for decoded images: how many pixels may be in flight, in all threads of a process together."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Iterator
-
-__all__ = ["MemoryBudget", "NoRoom"]
-
-
-class NoRoom(Exception):  # noqa: N818 - a signal between a builder and its room, never an error anybody sees
-    """There is no room now; the room was told not to wait."""
 
 
 class MemoryBudget:
@@ -22,12 +16,10 @@ class MemoryBudget:
 
     Args:
         budget_pixels: how many pixels may be in flight.
-        waits: whether to wait for room; else ``NoRoom`` is raised where there is none.
     """
 
-    def __init__(self, budget_pixels: int, *, waits: bool = False) -> None:
+    def __init__(self, budget_pixels: int) -> None:
         self._budget = budget_pixels
-        self._waits = waits
         self._free = budget_pixels
         self._giant_inside = False
         self._changed = threading.Condition()
@@ -37,12 +29,10 @@ class MemoryBudget:
 
     @contextlib.contextmanager
     def __call__(self, pixels: int) -> Iterator[None]:
+        """Reserves memory for this many pixels while the context lasts, after waiting for it."""
         giant = pixels > self._budget
         with self._changed:
-            if self._waits:
-                self._changed.wait_for(lambda: self._fits(pixels))
-            elif not self._fits(pixels):
-                raise NoRoom
+            self._changed.wait_for(lambda: self._fits(pixels))
             if giant:
                 self._giant_inside = True
             else:

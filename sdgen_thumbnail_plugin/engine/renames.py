@@ -1,109 +1,115 @@
-"""What was renamed while nobody watched: thumbnails without a source, found again by what their source was.
+"""What was renamed while we did not watch: thumbnails that lost their source, found by the marks they carry.
 
-A renamed image keeps its modification time and its size, and its thumbnail carries that time; the size is remembered in
-the catalog, per directory. Times in whole seconds tell too little (archives and FAT make many alike), and are never
-matched alone.
+A renamed image keeps its stamp, and its thumbnail's mark names that stamp. Times in whole seconds tell too little
+(archives and FAT give many images the same), and are never matched.
 """
 
 from __future__ import annotations
 
 import threading
-from array import array
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Mapping
 
-from sdgen_thumbnail_plugin.model import Stamp
+from sdgen_thumbnail_plugin.engine.plan import same_settings, tells_images_apart, thumbnail_key
+from sdgen_thumbnail_plugin.imaging import webp
+from sdgen_thumbnail_plugin.model import Recipe, Stamp
+from sdgen_thumbnail_plugin.storage.base import ImageStorage
 
-__all__ = ["Orphans", "packed_stamps", "unpacked_stamps"]
-
-_SECOND_NS = 1_000_000_000
-_LIMIT = 100_000  # orphans known one by one, 40 MB at most; directories that moved as a whole are not among them
-
-
-def packed_stamps(sources: Mapping[str, Stamp]) -> bytes:
-    """The stamps of one directory's images in the order of their names: 16 bytes an image."""
-    return array("q", chain.from_iterable(map(sources.__getitem__, sorted(sources)))).tobytes()
+_LIMIT = 100_000  # thumbnails known one by one, 40 MB at most
+_DIRECTORIES_LIMIT = 1_000  # directories that are gone; with more, something else happened than renames
 
 
-def unpacked_stamps(packed: bytes) -> list[Stamp]:
-    """What ``packed_stamps`` packed."""
-    numbers = array("q", packed)
-    return list(map(Stamp, numbers[::2], numbers[1::2]))
+class LostThumbnails:
+    """Thumbnails whose source is gone, by the stamp it had. Hints: a caller that takes one checks that it still holds.
+    Safe to use from several threads.
 
-
-def _tells(stamp: Stamp) -> bool:
-    return stamp.mtime_ns % _SECOND_NS != 0
-
-
-class Orphans:
-    """Thumbnails whose source is gone, and directories that are, by the stamps their images had.
-
-    A hint and no more: whoever takes one looks whether it is still so. Safe to use from several threads.
+    Args:
+        target: the storage of the thumbnails.
+        recipe: today's settings; thumbnails of other settings are of no use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, target: ImageStorage, recipe: Recipe) -> None:
+        self._target = target
+        self._recipe = recipe
         self._lock = threading.Lock()
-        self._gone: set[str] = set()
-        self._unlisted: list[str] = []
-        self._directories: dict[bytes, str] = {}
-        self._images: OrderedDict[Stamp, str | None] = OrderedDict()
+        self._gone: dict[str, dict[str, Stamp] | None] = {}  # directory -> thumbnail's name to stamp; None: not read
+        self._images: OrderedDict[Stamp, str | None] = OrderedDict()  # None: two that are alike tell nothing
 
-    @property
-    def any_images(self) -> bool:
-        return bool(self._images or self._unlisted)
-
-    def note_gone(self, asked: Collection[str], gone: Collection[str]) -> list[str]:
-        """Of the directories asked for, some are gone. Returns those that are so only now."""
+    def note_gone(self, directories: Iterable[str]) -> None:
+        """Some known directories are missing in the source."""
         with self._lock:
-            new = [directory for directory in gone if directory not in self._gone]
-            back = self._gone.intersection(asked).difference(gone) if self._gone else set()
-            if back:
-                self._directories = {key: name for key, name in self._directories.items() if name not in back}
-                self._unlisted = [directory for directory in self._unlisted if directory not in back]
-            self._gone = self._gone.difference(back).union(new)
-            return new
+            for directory in directories:
+                if len(self._gone) < _DIRECTORIES_LIMIT:
+                    self._gone.setdefault(directory, None)
 
-    def note_directory(self, directory: str, packed: bytes) -> None:
-        """What the images of a directory that is gone had for stamps; all had thumbnails made with today's settings."""
+    def forget_directory(self, directory: str) -> None:
+        """A directory is there again, or its thumbnails are gone too."""
         with self._lock:
-            if any(map(_tells, unpacked_stamps(packed))):
-                self._directories[packed] = directory
-                self._unlisted.append(directory)
+            self._gone.pop(directory, None)
 
-    def note_images(self, thumbnails: Mapping[str, Stamp], orphans: Iterable[str], packed: bytes) -> None:
-        """Some thumbnails of a directory have lost their sources.
+    def note_orphans(self, thumbnails: Iterable[str]) -> None:
+        """Some thumbnails of one directory lost their source."""
+        for key, stamp in self._made_from(list(thumbnails)).items():
+            self._add(stamp, key)
+
+    def _made_from(self, thumbnails: list[str]) -> dict[str, Stamp]:
+        heads = self._target.read_heads(thumbnails, webp.HEAD_BYTES)
+        found = {}
+        for key, data in heads.items():
+            head = webp.read_head(data)
+            if head is None or head.mark is None or not same_settings(head, self._recipe):
+                continue
+            if tells_images_apart(head.mark.source):
+                found[key] = head.mark.source
+        return found
+
+    def _add(self, stamp: Stamp, key: str) -> None:
+        with self._lock:
+            self._images[stamp] = key if self._images.get(stamp, key) == key else None
+            if len(self._images) > _LIMIT:
+                self._images.popitem(last=False)
+
+    def find_directory(self, directory: str, sources: Mapping[str, Stamp]) -> str | None:
+        """A directory that is gone and whose thumbnails were all made from these images, by the same names.
 
         Args:
-            thumbnails: key to stamp of the directory's thumbnails.
-            orphans: keys of those without a source.
-            packed: the stamps that all sources had.
+            directory: where the images are now.
+            sources: key to stamp of all its images.
         """
-        sizes: dict[int, int | None] = {}
-        for mtime_ns, size in unpacked_stamps(packed):
-            sizes[mtime_ns] = size if mtime_ns not in sizes else None
-        with self._lock:
-            for key in orphans:
-                mtime_ns = thumbnails[key].mtime_ns
-                known = sizes.get(mtime_ns)
-                if known is not None and _tells(stamp := Stamp(mtime_ns, known)):
-                    # Two that are alike tell nothing.
-                    self._images[stamp] = key if self._images.get(stamp, key) == key else None
-                    if len(self._images) > _LIMIT:
-                        self._images.popitem(last=False)
+        if not all(map(tells_images_apart, sources.values())):
+            return None
+        wanted = {thumbnail_key(key)[len(directory) :].lstrip("/"): stamp for key, stamp in sources.items()}
+        return next((gone for gone, stamps in self._read_gone() if stamps.items() <= wanted.items()), None)
 
-    def unlisted(self) -> list[str]:
-        """Takes out the directories that are gone and whose thumbnails are not known one by one."""
+    def find_images(self, sources: Mapping[str, Stamp]) -> dict[str, str]:
+        """Of some images without a thumbnail, those that had another name: their key to the thumbnail that they had."""
+        if not sources:
+            return {}
+        self._read_gone()
         with self._lock:
-            unlisted, self._unlisted = self._unlisted, []
-            return unlisted
+            found: dict[str, str] = {}
+            for key, stamp in sources.items():
+                thumbnail = self._images.get(stamp)
+                if thumbnail is not None and thumbnail not in found.values():
+                    found[key] = thumbnail
+            return found
 
-    def take_directory(self, sources: Mapping[str, Stamp]) -> str | None:
-        """The directory that is gone and held just these images."""
+    def forget_image(self, stamp: Stamp) -> None:
+        """A thumbnail has its image again, or is of no use."""
         with self._lock:
-            return self._directories.pop(packed_stamps(sources), None) if self._directories and sources else None
+            self._images.pop(stamp, None)
 
-    def take_image(self, stamp: Stamp) -> str | None:
-        """The key of the one thumbnail whose source is gone and had this stamp."""
+    def _read_gone(self) -> list[tuple[str, dict[str, Stamp]]]:
+        """The thumbnails of all directories that are gone, read once, and only now that an image may be theirs."""
         with self._lock:
-            return self._images.pop(stamp, None)
+            unread = [directory for directory, stamps in self._gone.items() if stamps is None]
+        for directory in unread:
+            thumbnails = list(self._target.list_directory(directory).images)
+            made_from = self._made_from(thumbnails)
+            for key, stamp in made_from.items():
+                self._add(stamp, key)
+            names = {key[len(directory) :].lstrip("/"): stamp for key, stamp in made_from.items()}
+            with self._lock:
+                self._gone[directory] = names if len(names) == len(thumbnails) else {}
+        with self._lock:
+            return [(directory, stamps) for directory, stamps in self._gone.items() if stamps]

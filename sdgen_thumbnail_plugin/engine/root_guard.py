@@ -1,26 +1,23 @@
-"""Whether the source is the one whose thumbnails these are: where it is not, nothing in it is *gone*.
+"""Whether the source is the one whose thumbnails these are: where it is not, nothing in it counts as deleted.
 
-An unmounted drive leaves an empty folder, or one with what lay below it all the time; a new file system holds
-``lost+found``, another drive somebody's papers. None of them says that an image was deleted. So a root is trusted once
-an image was seen in it, and for as long as it is the same root.
+An unmounted drive leaves an empty folder, or one with what lay below the mount all the time; a new file system holds
+``lost+found``, another drive other people's files. None of them says that an image was deleted. So a root is trusted
+once an image was seen in it, and for as long as it is the same root.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.errors import MachineError
-from sdgen_thumbnail_plugin.storage.base import UNKNOWN_MTIME, ImageStorage
+from sdgen_thumbnail_plugin.storage.base import ImageStorage
 
-__all__ = ["RootGuard"]
-
-_ASKED_AT_ONCE = 100  # the first that is asked for is nearly always there
+_ASKED_FIRST = 100  # the first that is asked for is nearly always there
 
 
 class RootGuard:
-    """Trusts a root, or not. Safe to use from several threads.
+    """Guards thumbnails against deletion while their source cannot be trusted. Safe to use from several threads.
 
     Args:
         source: the storage of the images.
@@ -33,29 +30,38 @@ class RootGuard:
         self._trusted: str | None = None  # the identity of the root that images were seen in
         self._seen_in = ""
 
-    def holds(self) -> bool:
-        """Whether an image that is not there may be taken for deleted.
+    def trusts_source(self) -> bool:
+        """Whether an image that is missing may be taken for deleted.
 
-        While the root stays the same this is two cheap calls, and an image need not be in it any more: whoever deletes
-        the last one before our eyes means it. Only a root that holds nothing at all is never believed.
+        While the root stays the same this costs two calls, and no image need be left in it: deleting the last one while
+        we watch is meant. Only a root that holds nothing at all is never believed.
         """
         identity = self._identity()
         if identity is None or identity != self._trusted:
             self._trusted = None  # for good: the next drive may have the number of the last one
             if identity is not None and self._holds_a_known_image():
                 self._trust(identity)
-        return self._trusted is not None and (self._is_there(self._seen_in) or self._source.root_holds_anything())
+        return self._trusted is not None and (self._still_holds_sessions() or self._source.root_holds_anything())
 
-    def note(self, directory: str) -> None:
-        """An image was seen in a directory a moment ago."""
-        if self._trusted is None:
-            identity = self._identity()
-            if identity is not None and self._any_image([directory]):
-                self._trust(identity)
+    def note_image_in(self, directory: str) -> None:
+        """An image was seen in a directory a moment ago; looked at again while the root is not trusted yet."""
+        witness = self.witness()
+        if witness is not None and self._any_image([directory]):
+            self._trust(witness)
 
-    def _trust(self, identity: str) -> None:
-        if self._identity() == identity:  # else it was replaced while it was looked at
-            self._trusted = identity
+    def witness(self) -> str | None:
+        """The root's identity, to be taken before a look; None where the root is trusted already, or missing."""
+        return self._identity() if self._trusted is None else None
+
+    def trust(self, witness: str | None, directory: str) -> None:
+        """An image was seen in a directory since the witness was taken."""
+        if witness is not None:
+            self._seen_in = directory
+            self._trust(witness)
+
+    def _trust(self, witness: str) -> None:
+        if self._identity() == witness:  # else it was replaced while it was looked at
+            self._trusted = witness
 
     def _identity(self) -> str | None:
         try:
@@ -63,34 +69,30 @@ class RootGuard:
         except MachineError:
             return None
 
-    def _is_there(self, directory: str) -> bool:
-        """Asks for one directory: of a root of ten thousand that takes a twentieth of beginning to list it."""
-        return bool(directory) and self._source.directory_mtimes([directory])[directory] not in (None, UNKNOWN_MTIME)
+    def _still_holds_sessions(self) -> bool:
+        """Asks for one directory: with ten thousand sessions that takes a twentieth of beginning to list the root."""
+        return bool(self._seen_in) and self._source.directory_exists(self._seen_in)
 
     def _holds_a_known_image(self) -> bool:
         """Whether an image is where images have been. While a drive is away this is asked with every tick and before
-        every deletion, so what the root does not hold is not asked for, ten thousand times."""
+        every deletion, so sessions that the root does not hold are not asked for one by one."""
         # Newest first, nearly: old ones may have been deleted.
         known = [directory for directory, record in self._catalog.records().items() if record.images][::-1]
-        if self._any_image(known[:_ASKED_AT_ONCE]):
+        if self._any_image(known[:_ASKED_FIRST]):
             return True
-        others = known[_ASKED_AT_ONCE:]
-        with contextlib.suppress(MachineError):  # a root that may be entered, but not listed
+        try:
             there = {"", *self._source.list_directory("").directories}
-            others = [directory for directory in others if directory.partition("/")[0] in there]
-        return self._any_image(others)
+        except MachineError:
+            return self._any_image(known[_ASKED_FIRST:])  # a root that may be entered, but not listed
+        return self._any_image(directory for directory in known[_ASKED_FIRST:] if directory.partition("/")[0] in there)
 
-    def _any_image(self, directories: Sequence[str]) -> bool:
-        for start in range(0, len(directories), _ASKED_AT_ONCE):
-            mtimes = self._source.directory_mtimes(directories[start : start + _ASKED_AT_ONCE])
-            for directory, mtime_ns in mtimes.items():
-                if mtime_ns is None or mtime_ns == UNKNOWN_MTIME:
-                    continue
-                try:
-                    if self._source.list_directory(directory).images:
-                        self._seen_in = directory
-                        return True
-                except MachineError:
-                    if directory:
-                        return True  # it is there, and what is in it may not be read
+    def _any_image(self, directories: Iterable[str]) -> bool:
+        for directory in directories:
+            try:
+                if self._source.list_directory(directory).images:
+                    self._seen_in = directory
+                    return True
+            except MachineError:
+                if directory:
+                    return True  # it is there, and what is in it may not be read
         return False

@@ -1,6 +1,6 @@
-"""The workers: threads that make images and directories right, urgent ones first.
+"""The workers: threads that reconcile images and directories, urgent ones first.
 
-One job per key at a time: whoever asks for a key that is queued moves it forward; whoever asks while it runs has it run
+One job per key at a time: a request for a key that is queued moves it forward; one that comes while it runs has it run
 once more afterwards. A directory is a job too; its images are queued in front of the next directory, so that the queue
 stays short however many images there are.
 """
@@ -13,47 +13,34 @@ import itertools
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sdgen_thumbnail_plugin.engine.images import TRUNCATED_RETRIES_S
-from sdgen_thumbnail_plugin.engine.memory_budget import MemoryBudget, NoRoom
-from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
-from sdgen_thumbnail_plugin.engine.scan import parent_of
-from sdgen_thumbnail_plugin.errors import MachineError, OutOfMemoryError, SourceChangedError, TruncatedImageError
-from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
+from sdgen_thumbnail_plugin.engine.backoff import Backoff
+from sdgen_thumbnail_plugin.engine.catalog import parent_of
+from sdgen_thumbnail_plugin.engine.memory_budget import MemoryBudget
+from sdgen_thumbnail_plugin.engine.reconcile import TRUNCATED_RETRIES_S
+from sdgen_thumbnail_plugin.engine.reconcile_directory import DirectoryReconciler, Pending
+from sdgen_thumbnail_plugin.errors import (
+    ImageError,
+    MachineError,
+    OutOfMemoryError,
+    SourceChangedError,
+    SourceUnfinishedError,
+)
+from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority, Problem
 from sdgen_thumbnail_plugin.text import printable
-
-__all__ = ["Trouble", "Workers"]
 
 log = logging.getLogger(__name__)
 
 CHANGED_RETRY_S = 0.1
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that is not an image's fault and keeps work from being done.
-
-    Attributes:
-        message: what is wrong, with the path.
-        remedy: what to do.
-        since_s: since when, in seconds since the epoch.
-    """
-
-    message: str
-    remedy: str
-    since_s: float
 
 
 class _State(enum.Enum):
     QUEUED = enum.auto()
     RUNNING = enum.auto()
     DELAYED = enum.auto()
-    PARKED = enum.auto()
     WAITING = enum.auto()  # a directory whose images are being made
 
 
@@ -64,12 +51,19 @@ class _Job:
     priority: Priority
     state: _State = _State.QUEUED
     parents: list[_Job] = field(default_factory=list)
-    open_images: int = 0
+    pending: Pending | None = None  # of a directory that was looked at
+    waits_for: int = 0  # images, and the decision about orphans
+    held: bool = False  # by that decision
+    planned: bool = False  # a look at its directory found that it has to be built
     again: bool = False
     repeated: bool = False
     made_from: int | None = None
     tries: int = 0
     asked_at_s: float = 0.0
+
+    @property
+    def directory(self) -> str:
+        return self.key if self.is_directory else parent_of(self.key)
 
     @property
     def rank(self) -> int:
@@ -79,10 +73,10 @@ class _Job:
 
 
 class Workers:
-    """A pool of threads around a reconciler.
+    """A pool of threads around the reconcilers.
 
     Args:
-        reconciler: does the work.
+        directories: reconciles directories, and holds the reconciler of images.
         count: how many threads.
         budget_pixels: how many pixels may be decoded at once.
         patient: whether to wait and try again when the machine is at fault; else everything is called off, and
@@ -92,30 +86,26 @@ class Workers:
 
     def __init__(
         self,
-        reconciler: Reconciler,
+        directories: DirectoryReconciler,
         *,
         count: int,
         budget_pixels: int,
         patient: bool = True,
         on_outcome: Callable[[Outcome, float], None] | None = None,
     ) -> None:
-        self.reconciler = reconciler
         self.fault: MachineError | None = None
         self.counts: Counter[OutcomeKind] = Counter()
+        self._directories = directories
+        self._images = directories.images
         self._patient = patient
         self._on_outcome = on_outcome
-        self._room = MemoryBudget(budget_pixels)
+        self._budget = MemoryBudget(budget_pixels)
+        self._backoff = Backoff()
         self._changed = threading.Condition()
         self._sequence = itertools.count()
         self._jobs: dict[tuple[bool, str], _Job] = {}
         self._ready: list[tuple[int, int, int, _Job]] = []
         self._delayed: list[tuple[float, int, _Job]] = []
-        self._parked: deque[_Job] = deque()
-        self._backoff: dict[str, tuple[float, float]] = {}
-        self._troubles: dict[str | None, Trouble] = {}  # by the key of what cannot be done; None: nothing can
-        self._stopped_by = ""  # the key at which it was last found that nothing can be done
-        self._paused_until_s = 0.0
-        self._pause_s = 0.0
         self._closing = False
         self._threads = [
             threading.Thread(target=self._work, name=f"thumbnails-{number}", daemon=True) for number in range(count)
@@ -126,14 +116,36 @@ class Workers:
     # -- asking
 
     def submit_image(self, key: str, priority: Priority) -> None:
-        """Asks for one image to be made right."""
+        """Asks for one image to be reconciled."""
         with self._changed:
             self._submit(key, False, priority)
 
-    def submit_directory(self, directory: str, priority: Priority) -> None:
-        """Asks for one directory (not those below it) to be made right, with all its images."""
+    def submit_directory(
+        self, directory: str, priority: Priority, pending: Pending | None = None, *, held: bool = False
+    ) -> None:
+        """Asks for one directory (not those below it) to be reconciled, with all its images.
+
+        Args:
+            directory: its key.
+            priority: when.
+            pending: what is left to do, where it was looked at a moment ago.
+            held: whether it is not to be finished before ``release``, because its orphans wait for a decision.
+        """
         with self._changed:
-            self._submit(directory, True, priority)
+            job = self._jobs.get((True, directory))
+            if job is None:
+                job = self._submit(directory, True, priority)
+                job.pending, job.held, job.waits_for = pending, held, int(held)
+            else:
+                self._submit(directory, True, priority)
+
+    def release(self, directory: str) -> None:
+        """The orphans of a directory that was ``held`` are decided about."""
+        with self._changed:
+            job = self._jobs.get((True, directory))
+            if job is not None and job.held:
+                job.held = False
+                self._finish_one_of(job)
 
     def _submit(self, key: str, is_directory: bool, priority: Priority) -> _Job:
         job = self._jobs.get((is_directory, key))
@@ -150,11 +162,10 @@ class Workers:
             if priority < job.priority:
                 job.priority = priority
                 self._push(job)
-        elif priority is Priority.URGENT:  # delayed or parked, and something happened to it: now is better
+        elif priority is Priority.URGENT:  # delayed, and something happened to it: now is better
             job.priority = priority
             job.tries = 0
-            if job.state is _State.DELAYED:
-                self._push(job)
+            self._push(job)
         return job
 
     def _push(self, job: _Job) -> None:
@@ -167,13 +178,13 @@ class Workers:
         """Whether anything is queued, delayed or running."""
         return bool(self._jobs)
 
-    def is_backing_off(self, directory: str) -> bool:
-        """Whether a directory failed a moment ago and should be left alone for a while."""
-        return self._backoff.get(directory, (0.0, 0.0))[0] > time.monotonic()
-
     def is_busy_with(self, directory: str) -> bool:
         """Whether a directory is queued or being worked on."""
         return (True, directory) in self._jobs
+
+    def is_backing_off(self, directory: str) -> bool:
+        """Whether a directory failed a moment ago and should be left alone for a while."""
+        return self._backoff.is_left_alone(directory)
 
     # -- waiting
 
@@ -202,12 +213,11 @@ class Workers:
             del self._jobs[job.is_directory, job.key]
         self._ready.clear()
         self._delayed.clear()
-        self._parked.clear()
 
-    # -- telling
+    # -- reporting
 
     def queued(self) -> dict[Priority, int]:
-        """How many jobs wait or run, by priority."""
+        """How many images wait or are being made, by priority."""
         with self._changed:
             found = Counter(job.priority for job in self._jobs.values() if not job.is_directory)
             return {priority: found[priority] for priority in Priority}
@@ -217,14 +227,14 @@ class Workers:
         with self._changed:
             return [job.key for job in self._jobs.values() if job.state is _State.RUNNING and not job.is_directory]
 
-    def troubles(self) -> list[Trouble]:
-        """What keeps work from being done, oldest first; of the images of one directory the oldest alone."""
+    def problems(self) -> list[Problem]:
+        """What keeps work from being done, oldest first."""
+        return self._backoff.problems()
+
+    def count(self, kind: OutcomeKind, number: int = 1) -> None:
+        """Adds to ``counts``."""
         with self._changed:
-            found = sorted(self._troubles.items(), key=lambda item: item[1].since_s)
-        first: dict[str | None, Trouble] = {}
-        for place, trouble in found:
-            first.setdefault(place and parent_of(place), trouble)
-        return list(first.values())
+            self.counts[kind] += number
 
     # -- working
 
@@ -237,8 +247,8 @@ class Workers:
                     self._run_image(job)
             except Exception:  # a bug of ours must not end the thread that everything waits for
                 log.exception("✗ Unexpected error at %s", printable(job.key))
+                self._backoff.leave_alone(job.directory)
                 with self._changed:
-                    self._back_off(job.key if job.is_directory else parent_of(job.key))
                     self._end(job)
 
     def _next(self) -> _Job | None:
@@ -249,7 +259,7 @@ class Workers:
                     job = heapq.heappop(self._delayed)[2]
                     if job.state is _State.DELAYED:
                         self._push(job)
-                if now_s >= self._paused_until_s:
+                if now_s >= self._backoff.paused_until_s:
                     while self._ready:
                         priority, _, _, job = heapq.heappop(self._ready)
                         if job.state is _State.QUEUED and job.priority == priority:
@@ -257,41 +267,42 @@ class Workers:
                             return job
                 wakes_s = [self._delayed[0][0]] if self._delayed else []
                 if self._ready:
-                    wakes_s.append(self._paused_until_s)
+                    wakes_s.append(self._backoff.paused_until_s)
                 self._changed.wait(max(0.0, min(wakes_s) - now_s) if wakes_s else None)
             return None
 
     def _run_image(self, job: _Job) -> None:
+        planned, job.planned = job.planned, False
         try:
-            outcome = self.reconciler.make_image_right(
-                job.key, room=self._room, made_from=job.made_from, last_try=job.tries >= len(TRUNCATED_RETRIES_S)
+            outcome = self._images.reconcile(
+                job.key,
+                budget=self._budget,
+                planned=planned,
+                made_from=job.made_from,
+                last_try=job.tries >= len(TRUNCATED_RETRIES_S),
             )
-        except NoRoom:
-            with self._changed:
-                job.state = _State.PARKED
-                self._parked.append(job)
-            return
-        except TruncatedImageError:
+        except SourceUnfinishedError:
             self._delay(job, TRUNCATED_RETRIES_S[min(job.tries, len(TRUNCATED_RETRIES_S) - 1)])
             return
         except SourceChangedError:
-            job.tries = -1  # another file now: its tries begin anew
+            job.tries = -1  # another file now: its tries begin again
             self._delay(job, CHANGED_RETRY_S)
             return
+        except ImageError as error:
+            outcome = Outcome(job.key, OutcomeKind.FAILED, error=error.message)
         except (MachineError, MemoryError) as error:
-            outcome = self._excuse(job, error if isinstance(error, MachineError) else OutOfMemoryError("out of memory"))
+            fault = error if isinstance(error, MachineError) else OutOfMemoryError("out of memory")
+            self._note_fault(job, fault)
+            outcome = Outcome(job.key, OutcomeKind.DEFERRED, error=str(fault))
         else:
             job.made_from = outcome.checksum
-            self._clear_trouble(job, worked=outcome.kind in (OutcomeKind.CREATED, OutcomeKind.DELETED))
-        self._conclude(job, outcome)
-
-    def _conclude(self, job: _Job, outcome: Outcome) -> None:
-        self.counts[outcome.kind] += 1
+        if outcome.kind is not OutcomeKind.DEFERRED:
+            wrote = outcome.kind in (OutcomeKind.CREATED, OutcomeKind.DELETED)
+            self._backoff.note_success(job.key, job.directory, is_directory=False, wrote=wrote)
+        self.count(outcome.kind)
         if self._on_outcome is not None:
             self._on_outcome(outcome, time.monotonic() - job.asked_at_s)
         with self._changed:
-            while self._parked:
-                self._push(self._parked.popleft())
             self._end(job)
 
     def _delay(self, job: _Job, seconds: float) -> None:
@@ -307,97 +318,78 @@ class Workers:
                 self._changed.notify()
 
     def _run_directory(self, job: _Job) -> None:
-        directory = job.key
         complete = True
         try:
             if not job.tries:
-                images, found = self.reconciler.begin_directory(directory)
-                for below in found:
+                pending = job.pending or self._directories.begin(self._directories.look(job.key))
+                if job.pending is None and pending.adopted:
+                    self.count(OutcomeKind.ADOPTED, pending.adopted)
+                for below in pending.found:
                     self.submit_directory(below, job.priority)
-                if images:
-                    self._open(job, images)
+                if self._open(job, pending):
                     return
-            else:
-                complete = self.reconciler.finish_directory(directory)
+                if pending is job.pending:  # nothing to build, and decided about meanwhile
+                    complete = self._directories.finish(pending)
+            elif job.pending is not None:
+                complete = self._directories.finish(job.pending)
         except MachineError as error:
-            self._excuse(job, error)
+            self._note_fault(job, error)
         else:
             if complete:
-                self._clear_trouble(job, worked=False)
+                self._backoff.note_success(job.key, job.key, is_directory=True, wrote=False)
+            else:
+                self._backoff.leave_alone(job.key)
         with self._changed:
-            if not complete:
-                self._back_off(directory)
             self._end(job)
 
-    def _open(self, job: _Job, images: list[str]) -> None:
+    def _open(self, job: _Job, pending: Pending) -> bool:
+        """Queues a directory's images; whether there is anything to wait for."""
+        images: Sequence[str] = pending.images
         with self._changed:
+            if not images and not job.waits_for:
+                return False
             job.state = _State.WAITING
+            job.pending = pending
             job.tries = 1
-            job.open_images = len(images)
+            job.waits_for += len(images)
             for key in images:
-                self._submit(key, False, job.priority).parents.append(job)
+                image = self._submit(key, False, job.priority)
+                image.planned = True
+                image.parents.append(job)
             if self._closing:
                 self._end(job)
+            return True
+
+    def _finish_one_of(self, job: _Job) -> None:
+        job.waits_for -= 1
+        if job.waits_for == 0 and job.state is _State.WAITING:
+            self._push(job)
 
     def _end(self, job: _Job) -> None:
-        """The job is done, unless somebody asked for it again while it ran."""
+        """The job is done, unless it was asked for again while it ran."""
         if job.again and not self._closing:
             self._repeat(job)
         else:
             self._jobs.pop((job.is_directory, job.key), None)
             parents, job.parents = job.parents, []
             for parent in parents:
-                parent.open_images -= 1
-                if parent.open_images == 0 and parent.state is _State.WAITING:
-                    self._push(parent)
+                self._finish_one_of(parent)
         self._changed.notify_all()
 
     def _repeat(self, job: _Job) -> None:
         job.again = False
         job.repeated = True
-        job.tries = 0
+        job.tries = job.waits_for = 0
+        job.held = False
+        job.pending = None
         self._push(job)
 
-    # -- the machine's faults
-
-    def _excuse(self, job: _Job, error: MachineError) -> Outcome:
-        directory = job.key if job.is_directory else parent_of(job.key)
-        place = None if error.everywhere else job.key
-        with self._changed:
-            if error.everywhere:
-                self._stopped_by = job.key
-            if place not in self._troubles or self._troubles[place].message != str(error):
-                self._troubles[place] = Trouble(str(error), error.remedy, time.time())
-                log.error("✗ %s (%s)", error, error.remedy)
-            self._back_off(directory)
-            if not self._patient:
+    def _note_fault(self, job: _Job, error: MachineError) -> None:
+        if self._backoff.note(job.key, job.directory, error, pauses=self._patient):
+            log.error("✗ %s (%s)", error, error.remedy)
+        if not self._patient:
+            with self._changed:
                 self.fault = self.fault or error
                 if error.everywhere:
                     self._call_off()
-            elif error.everywhere:
-                self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-                self._paused_until_s = time.monotonic() + self._pause_s
-        self.reconciler.unsettle(directory)
-        return Outcome(job.key, OutcomeKind.DEFERRED, error=str(error))
-
-    def _back_off(self, directory: str) -> None:
-        delay_s = min(max(self._backoff.get(directory, (0.0, 0.0))[1] * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-        self._backoff[directory] = (time.monotonic() + delay_s, delay_s)
-
-    def _clear_trouble(self, job: _Job, *, worked: bool) -> None:
-        """What a job could do is no trouble any more: its own, and all of a directory's once that is as it should be.
-        What stops all work has ended when anything could be written, or when nothing is left that it stopped."""
-        if not self._troubles and not self._backoff:
-            return
-        directory = job.key if job.is_directory else parent_of(job.key)
-
-        def is_settled(place: str) -> bool:
-            return place in (job.key, directory) or (job.is_directory and parent_of(place) == directory)
-
-        with self._changed:
-            self._backoff.pop(directory, None)
-            for place in [place for place in self._troubles if place is not None and is_settled(place)]:
-                del self._troubles[place]
-            if worked or is_settled(self._stopped_by):
-                self._troubles.pop(None, None)
-                self._pause_s = self._paused_until_s = 0.0
+        self._directories.catalog.look_again(job.directory)

@@ -1,16 +1,17 @@
 """Makes today's sd-generator-cli, which has no plugin loader, fire the hooks of its plugins.
 
-It is built once the host's module ``sd_generator_cli.cli`` is imported, and changes six places, each only where it is
-as expected: a place that is not is left alone, and told in the log and by ``doctor``. Everything else of the host stays
-as it is. A host that loads plugins itself says so with ``__sdgen_plugins__`` in that module; then nothing is done.
+The bridge is built when the host's module ``sd_generator_cli.cli`` has been imported. It wraps six functions of the
+host, each only if its signature is the expected one; the log and ``doctor`` report those that it leaves alone. Nothing
+else of the host changes. A host that loads plugins itself sets ``__sdgen_plugins__`` in that module; then the bridge
+does nothing.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -18,23 +19,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sdgen_thumbnail_plugin.config_file import CONFIG_NAME, SECTION, read_config
+from sdgen_thumbnail_plugin.errors import SettingsError
 from sdgen_thumbnail_plugin.host import HOST_MODULE
 from sdgen_thumbnail_plugin.host.hookspecs import Project
 from sdgen_thumbnail_plugin.host.plugins import Plugins, load_plugins, write_to_log
-from sdgen_thumbnail_plugin.paths import SERVICE, find_home
-
-__all__ = ["NATIVE_MARK", "OUR_NAME", "Bridge", "build_bridge", "project_here", "standing_bridge", "try_out"]
+from sdgen_thumbnail_plugin.paths import ENVIRONMENT_PREFIX, SERVICE, find_home
 
 NATIVE_MARK = "__sdgen_plugins__"
-"""A host that loads the plugins itself has this attribute, whatever its value, in ``sd_generator_cli.cli``."""
+"""A host that loads plugins itself sets this attribute in ``sd_generator_cli.cli``, to any value."""
 
 OUR_NAME = "thumbnails"
-"""The name of our entry point. Blocked, it leaves the host's own thumbnail watchdog alone."""
+"""The name of our entry point. If it is blocked, the host's own thumbnail watchdog runs."""
 
-CONFIG_NAME = "sdgen_config.json"
-_CONFIG_LIMIT_BYTES = 16 * 1024 * 1024
-
-_standing: Bridge | None = None
+_current: Bridge | None = None
 
 
 @dataclass(slots=True)
@@ -47,12 +45,12 @@ class _Run:
 
 
 class Bridge:
-    """The changed places, and what they lead to.
+    """The wrapped functions of the host, and the plugins that they call.
 
     Attributes:
-        plugins: who is called.
-        findings: the places that are not as expected, and so were left alone; one line each.
-        is_native: whether the host does all of it by itself.
+        plugins: the plugins whose hooks are called.
+        findings: the functions that are not as expected and therefore left alone, one line each.
+        is_native: whether the host fires the hooks itself.
     """
 
     def __init__(self, host: ModuleType) -> None:
@@ -63,62 +61,39 @@ class Bridge:
         self._run: _Run | None = None
         self._generate_is_bridged = False
 
-    # -- building
-
     def build(self) -> None:
-        """Changes the places that cost nothing to change now; those of image writing follow with the first generate."""
+        """Wraps what the host has imported already; the functions that write images follow with the first generate."""
         if self.is_native:
             return
-        self._bridge_commands()
-        self._bridge_daemon()
-        self._replace(self._host, "_generate", ("template_path", "global_config"), self._generate)
-
-    def bridge_image_writing(self) -> None:
-        """Changes the places that write images; imports them, which any generate does."""
-        if self._generate_is_bridged or self.is_native:
-            return
-        self._generate_is_bridged = True
-        for module_name, class_name, method, parameters, after in (
-            ("sd_generator_cli.api.image_writer", "ImageWriter", "save_image",
-             ("self", "image_data_b64", "filename"), self._image_saved),
-            ("sd_generator_cli.api.annotator", "ImageAnnotator", "annotate_image",
-             ("self", "image_path"), self._image_saved),
-        ):  # fmt: skip
-            owner = self._find(module_name, class_name)
-            if owner is not None:
-                self._replace(owner, method, parameters, functools.partial(_with_sequel, sequel=after))
-
-    def _bridge_commands(self) -> None:
         app: Any = getattr(self._host, "app", None)
         if hasattr(app, "add_typer") and hasattr(app, "command"):
             self.plugins.register_commands(app)
         else:
-            self.findings.append("sd_generator_cli.cli.app is not a Typer application: no commands of plugins")
+            self.findings.append("sd_generator_cli.cli.app is not a Typer application: plugins add no commands")
+        daemon = "sd_generator_cli.daemon"
+        self._wrap(f"{daemon}.start_thumbnail_watchdog", ("sessions_dir", "target_dir"), self._start)
+        self._wrap(f"{daemon}.stop_service", ("service",), self._stop)
+        self._wrap(f"{HOST_MODULE}._generate", ("template_path", "global_config"), self._generate)
 
-    def _bridge_daemon(self) -> None:
-        daemon = self._find("sd_generator_cli", "daemon")
-        if daemon is not None:
-            self._replace(daemon, "start_thumbnail_watchdog", ("sessions_dir", "target_dir"), self._start)
-            self._replace(daemon, "stop_service", ("service",), self._stop)
+    def bridge_image_writing(self) -> None:
+        """Wraps the functions that write images, and imports them, as every generate does."""
+        if self._generate_is_bridged or self.is_native:
+            return
+        self._generate_is_bridged = True
+        api = "sd_generator_cli.api"
+        self._wrap(f"{api}.image_writer.ImageWriter.save_image", ("self", "image_data_b64", "filename"), self._saving)
+        self._wrap(f"{api}.annotator.ImageAnnotator.annotate_image", ("self", "image_path"), self._saving)
 
-    def _find(self, module_name: str, attribute: str) -> Any:
+    def _wrap(self, place: str, parameters: tuple[str, ...], around: Callable[[Callable[..., Any]], Any]) -> None:
+        """Wraps a function of the host, if it takes the expected parameters."""
+        owner_name, _, name = place.rpartition(".")
         try:
-            return getattr(import_module(module_name), attribute)
-        except Exception:  # whatever another version of the host does there
-            try:
-                return import_module(f"{module_name}.{attribute}")
-            except Exception:
-                self.findings.append(f"{module_name}.{attribute} is not there")
-                return None
-
-    def _replace(
-        self, owner: Any, name: str, parameters: tuple[str, ...], around: Callable[[Callable[..., Any]], Any]
-    ) -> None:
-        """Puts a function around the host's own, if that one takes the parameters that are expected of it."""
-        place = f"{getattr(owner, '__module__', '') or ''}.{owner.__name__}".lstrip(".") + f".{name}"
-        original = getattr(owner, name, None)
+            owner = pkgutil.resolve_name(owner_name)
+            original = getattr(owner, name)
+        except Exception:  # another version of the host may raise anything
+            original = None
         if not inspect.isfunction(original):
-            self.findings.append(f"{place} is not there")
+            self.findings.append(f"{place} is missing")
             return
         found = tuple(inspect.signature(original).parameters)
         if found[: len(parameters)] != parameters:
@@ -126,36 +101,42 @@ class Bridge:
             return
         setattr(owner, name, functools.wraps(original)(around(original)))
 
-    # -- what the places do now
+    # -- the wrappers
 
     def _start(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def start_thumbnail_watchdog(sessions_dir: Any, target_dir: Any = None) -> int | None:
+        def start_thumbnail_watchdog(sessions_dir: Any, target_dir: Any = None) -> Any:
             self.plugins.webui_start(project_here(sessions_dir, target_dir))
-            if OUR_NAME not in self.plugins.names():
-                started: int | None = original(sessions_dir, target_dir)
-                return started
-            return _pid_in_file()
+            return find_home().read_pid() if self._watches() else original(sessions_dir, target_dir)
 
         return start_thumbnail_watchdog
 
     def _stop(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def stop_service(service: str, *arguments: Any, **named: Any) -> Any:
-            if service != SERVICE:
-                return original(service, *arguments, **named)
-            self.plugins.webui_stop(project_here())
-            if OUR_NAME not in self.plugins.names():
-                return original(service, *arguments, **named)
-            return not _is_watched()
+            if service == SERVICE:
+                self.plugins.webui_stop(project_here())
+                if self._watches():
+                    from sdgen_thumbnail_plugin.daemon.identity import is_locked
+
+                    return not is_locked(find_home())
+            return original(service, *arguments, **named)
 
         return stop_service
+
+    def _watches(self) -> bool:
+        """Whether our watcher takes the place of the host's own thumbnail watchdog."""
+        return OUR_NAME in self.plugins.names()
 
     def _generate(self, original: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(original)
 
         def _generate(*arguments: Any, **named: Any) -> Any:
-            self._run = run = _Run(_project_of(signature, arguments, named))
+            try:
+                config = signature.bind(*arguments, **named).arguments.get("global_config")
+            except TypeError:  # the host refuses them
+                config = None
+            self._run = run = _Run(project_here(getattr(config, "output_dir", None)))
             self.bridge_image_writing()
-            self.tell_findings()
+            self.report_findings()
             try:
                 return original(*arguments, **named)
             finally:
@@ -163,8 +144,19 @@ class Bridge:
 
         return _generate
 
+    def _saving(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def saving(*arguments: Any, **named: Any) -> Any:
+            image = original(*arguments, **named)
+            try:
+                self._image_saved(image)
+            except Exception as error:
+                write_to_log(f"unexpected: {type(error).__name__}: {error}", error)
+            return image
+
+        return saving
+
     def _image_saved(self, image: Any) -> None:
-        if self._run is None:  # written by something else than generate
+        if self._run is None:  # something other than generate writes it
             self._run = _Run(project_here())
         path = _working_directory() / image
         if self._run.session_dir is None:
@@ -172,67 +164,43 @@ class Bridge:
         self._run.images.setdefault(path)
         self.plugins.image_saved(self._run.project, path.parent, path)
 
-    # -- telling
+    # -- reporting
 
-    def tell_findings(self) -> None:
-        """Writes the findings into the log, each of them once and not with every command."""
-        if not self.findings:
-            return
-        told = find_home().told_file
+    def report_findings(self) -> None:
+        """Writes each finding to the log once, not with every command."""
+        reported = find_home().reported_file
         try:
-            known = told.read_text("utf-8").splitlines() if told.exists() else []
+            known = reported.read_text("utf-8").splitlines() if self.findings and reported.exists() else []
             new = [finding for finding in self.findings if finding not in known]
+            for finding in new:
+                write_to_log(f"sdgen is not as expected, left alone: {finding}")
             if new:
-                for finding in new:
-                    write_to_log(f"sdgen is not as expected, left alone: {finding}")
-                told.parent.mkdir(parents=True, exist_ok=True)
-                told.write_text("\n".join([*known, *new]) + "\n", "utf-8")
+                reported.parent.mkdir(parents=True, exist_ok=True)
+                reported.write_text("\n".join([*known, *new]) + "\n", "utf-8")
         except (OSError, ValueError):
-            pass  # then doctor alone tells
-
-
-def _with_sequel(original: Callable[..., Any], *, sequel: Callable[[Any], None]) -> Callable[..., Any]:
-    """The function, followed by another that gets its result. What goes wrong there is not the function's fault."""
-
-    def followed(*arguments: Any, **named: Any) -> Any:
-        result = original(*arguments, **named)
-        try:
-            sequel(result)
-        except Exception as error:
-            write_to_log(f"unexpected: {type(error).__name__}: {error}", error)
-        return result
-
-    return followed
+            pass  # doctor still reports them
 
 
 def build_bridge(host: ModuleType) -> Bridge:
-    """Builds the bridge behind the host's imported module, once."""
-    global _standing
-    if _standing is None:
-        _standing = Bridge(host)
-        _standing.build()
-        _standing.tell_findings()
-    return _standing
-
-
-def standing_bridge() -> Bridge | None:
-    """The bridge of this process, if one was built."""
-    return _standing
+    """Builds the bridge for the host's module, once in a process."""
+    global _current
+    if _current is None:
+        _current = Bridge(host)
+        _current.build()
+        _current.report_findings()
+    return _current
 
 
 def try_out() -> dict[str, Any]:
-    """Builds the bridge in this process, all of it, and tells how that went: for ``doctor``.
+    """Builds the whole bridge in this process and describes the result, for ``doctor``.
 
     Returns:
-        ``native``, ``plugins`` (names), ``findings`` and ``failures``; of a host that cannot be imported, ``broken``.
+        ``native``, ``plugins`` (names), ``findings`` and ``failures``; only ``broken`` if the host cannot be imported.
     """
-    if _standing is None:
-        try:
-            bridge = build_bridge(import_module(HOST_MODULE))
-        except Exception as error:
-            return {"broken": f"{type(error).__name__}: {error}"}
-    else:
-        bridge = _standing
+    try:
+        bridge = build_bridge(import_module(HOST_MODULE))
+    except Exception as error:
+        return {"broken": f"{type(error).__name__}: {error}"}
     bridge.bridge_image_writing()
     return {
         "native": bridge.is_native,
@@ -243,54 +211,27 @@ def try_out() -> dict[str, Any]:
 
 
 def project_here(output_dir: Any = None, target_dir: Any = None) -> Project:
-    """The project in the working directory, as the host sees it at this moment.
+    """The project in the working directory, as the host sees it now.
 
     Args:
-        output_dir: what the host says; else what ``sdgen_config.json`` does, else ``results``.
-        target_dir: what the host says; else what our section in ``sdgen_config.json`` does, else ``thumbnails``.
+        output_dir: as the host gives it; without it ``output_dir`` of ``sdgen_config.json``, then ``results``.
+        target_dir: as the host gives it; without it our environment variable, then our section in
+            ``sdgen_config.json``, then ``thumbnails``.
     """
     root = _working_directory()
-    config = _read_config(root / CONFIG_NAME)
-    section = config.get("thumbnails")
+    try:
+        config = read_config(root / CONFIG_NAME)
+    except SettingsError:  # the host reports it, or our own commands do
+        config = {}
+    section = config.get(SECTION)
     ours = section.get("target_dir") if isinstance(section, Mapping) else None
     output = output_dir or config.get("output_dir") or "results"
-    target = target_dir or os.environ.get("SDGEN_THUMBNAILS_TARGET_DIR") or ours or "thumbnails"
+    target = target_dir or os.environ.get(f"{ENVIRONMENT_PREFIX}TARGET_DIR") or ours or "thumbnails"
     return Project(root, Path(os.path.normpath(root / str(output))), root / str(target), config)
 
 
 def _working_directory() -> Path:
     try:
         return Path.cwd()
-    except OSError:  # deleted under our feet: the shell remembers its name
+    except OSError:  # deleted while sdgen runs; the shell remembers its name
         return Path(os.environ.get("PWD") or "/")
-
-
-def _project_of(signature: inspect.Signature, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Project:
-    try:
-        config = signature.bind(*arguments, **named).arguments.get("global_config")
-    except TypeError:
-        config = None
-    return project_here(getattr(config, "output_dir", None))
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
-            return {}
-        content = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _pid_in_file() -> int | None:
-    try:
-        return int(find_home().pid_file.read_text("ascii").strip())
-    except (OSError, ValueError):
-        return None
-
-
-def _is_watched() -> bool:
-    from sdgen_thumbnail_plugin.daemon.process import is_locked
-
-    return is_locked(find_home())

@@ -1,10 +1,9 @@
 """The contract between sdgen and its plugins.
 
-A plugin is a module (or any object) that an entry point of the group ``sdgen`` names. It implements the hooks that it
-wants, each marked with ``hookimpl``, with those of the parameters that it needs. Documented for authors in
-``docs/hooks.md``.
+A plugin is a module (or any object) named by an entry point of the group ``sdgen``. It implements any of the hooks,
+marked with ``hookimpl``, and takes those of the parameters that it needs. ``docs/hooks.md`` documents them for authors.
 
-Whatever a plugin raises is written to the log, with the plugin's name; the other plugins and sdgen itself go on.
+Whatever a plugin raises goes to the log with the plugin's name; the other plugins and sdgen continue.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The project that sdgen works on at this moment. All paths are absolute.
+    """The project that sdgen works on. All paths are absolute.
 
     Attributes:
         root: the folder that holds ``sdgen_config.json``, which is the working directory.
-        output_dir: where sessions are written; it need not exist yet.
-        target_dir: where thumbnails are kept; it need not exist yet.
-        config: the content of ``sdgen_config.json`` as it was read; empty where there is none that can be read.
+        output_dir: the folder of the sessions; it may not exist yet.
+        target_dir: the folder of the thumbnails; it may not exist yet.
+        config: the content of ``sdgen_config.json``; empty if the file does not exist or cannot be read.
     """
 
     root: Path
@@ -61,7 +60,7 @@ def sdgen_register_commands(app: typer.Typer) -> None:
     """Adds commands, or groups of commands, to ``sdgen``.
 
     Fires once in every ``sdgen`` process, after sdgen has registered its own commands and before it reads its
-    arguments; so it has to be quick. A raise: the plugin's commands are missing.
+    arguments, so it must be quick. If it raises, the plugin's commands are missing.
 
     Args:
         app: the application behind ``sdgen``.
@@ -70,35 +69,35 @@ def sdgen_register_commands(app: typer.Typer) -> None:
 
 @hookspec
 def sdgen_webui_start(project: Project) -> None:
-    """Starts what belongs to the web UI.
+    """Starts services that accompany the web UI.
 
     Fires while ``sdgen webui start`` starts its services, and in the second half of ``sdgen webui restart``. sdgen
-    waits for it. A raise: the web UI starts without it.
+    waits for it. If it raises, the web UI starts without it.
 
     Args:
-        project: the project whose web UI it is.
+        project: the project of the web UI.
     """
 
 
 @hookspec
 def sdgen_webui_stop(project: Project) -> None:
-    """Ends what ``sdgen_webui_start`` started.
+    """Stops what ``sdgen_webui_start`` started.
 
-    Fires while ``sdgen webui stop`` stops its services, and in the first half of ``sdgen webui restart``; also where
-    nothing was started. sdgen waits for it. A raise: the rest is stopped all the same.
+    Fires while ``sdgen webui stop`` stops its services, and in the first half of ``sdgen webui restart``, even if
+    nothing was started. sdgen waits for it. If it raises, sdgen still stops the rest.
 
     Args:
-        project: the project in whose folder the command was given.
+        project: the project in the folder where the command was run.
     """
 
 
 @hookspec
 def sdgen_image_saved(project: Project, session_dir: Path, image: Path) -> None:
-    """An image was written, whole, by ``sdgen generate``.
+    """``sdgen generate`` has written a whole image.
 
-    Fires after each write: once more, from another thread, when the annotator has overwritten the image, and that even
-    after ``sdgen_generate_finished`` where the annotator came late. sdgen waits for it, so work belongs into a thread.
-    A raise: the generation goes on.
+    Fires after each write: again, from another thread, when the annotator has overwritten the image, which may be
+    after ``sdgen_generate_finished``. sdgen waits for it, so work belongs in a thread. If it raises, the generation
+    continues.
 
     Args:
         project: the project.
@@ -109,13 +108,13 @@ def sdgen_image_saved(project: Project, session_dir: Path, image: Path) -> None:
 
 @hookspec
 def sdgen_generate_finished(project: Project, session_dir: Path | None, images: Sequence[Path]) -> None:
-    """``sdgen generate`` is at its end, however it ends: finished, failed, or interrupted.
+    """``sdgen generate`` ends: it is finished, has failed, or is interrupted.
 
-    Fires once, just before the command returns (or its error, or its ``SystemExit``, goes on). sdgen waits for it. A
-    raise: the command ends as it would have.
+    Fires once, just before the command returns or its exception (a ``SystemExit``, for example) propagates. sdgen waits
+    for it. If it raises, the command ends as it would have.
 
     Args:
         project: the project.
-        session_dir: the session's folder, absolute; None where no image was written, as in a dry run.
-        images: the images written, absolute paths in the order of their first write, none twice.
+        session_dir: the session's folder, absolute; None if no image was written, as in a dry run.
+        images: the images written, absolute paths in the order of their first write, without duplicates.
     """

@@ -1,38 +1,35 @@
-"""The plugins that are there: loads them, and calls each of their hooks by a typed method.
+"""Loads the installed plugins, and calls each of their hooks through a typed method.
 
-One plugin's failure is its own: it is written to the log with the plugin's name, and everybody else goes on.
+A failing plugin affects only itself: its error goes to the log with the plugin's name, and the others continue.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from sdgen_thumbnail_plugin.host import hookspecs
-from sdgen_thumbnail_plugin.host.entry_points import find_entry_points
+from sdgen_thumbnail_plugin.host import are_switched_off, hookspecs
 from sdgen_thumbnail_plugin.host.hookspecs import ENTRY_POINT_GROUP, PROJECT_NAME, Project
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
     import typer
 
-__all__ = ["BLOCK_VARIABLE", "OFF_VARIABLE", "Plugins", "are_switched_off", "load_plugins", "write_to_log"]
-
-OFF_VARIABLE = "SDGEN_PLUGINS"
-"""``0`` switches all plugins off."""
 
 BLOCK_VARIABLE = "SDGEN_PLUGINS_BLOCK"
-"""Names of plugins, separated by commas, that are not loaded."""
+"""The environment variable with the names of plugins that are not loaded, separated by commas."""
 
 
 class Plugins:
     """The loaded plugins.
 
     Attributes:
-        failures: what could not be loaded, or raised, as a person reads it: plugin's name and reason.
+        failures: one line for each plugin that could not be loaded and each hook that raised: name and reason.
     """
 
     def __init__(self) -> None:
@@ -43,17 +40,17 @@ class Plugins:
     # -- loading
 
     def add(self, name: str, load: Callable[[], object]) -> bool:
-        """Loads and registers one plugin, and validates it: a hook that does not exist is a mistake, not a wish.
+        """Loads, validates and registers a plugin. A hook that does not exist makes it invalid.
 
         Returns:
-            whether it is registered now.
+            whether it is registered.
         """
         if self._manager.has_plugin(name):
-            self._failed(name, "cannot be loaded", ValueError("another one has its name"))
+            self._failed(name, "cannot be loaded", ValueError("another plugin has this name"))
             return False
         try:
             plugin = load()
-            hash(plugin)  # pluggy keeps plugins in sets, and would fail over it in the middle of a call
+            hash(plugin)  # pluggy keeps plugins in sets, and would fail in the middle of a call
             self._manager.register(plugin, name)
             self._manager.check_pending()
         except (Exception, SystemExit) as error:
@@ -86,7 +83,7 @@ class Plugins:
         self._call("sdgen_generate_finished", project=project, session_dir=session_dir, images=images)
 
     def _call(self, hook: str, **arguments: Any) -> None:
-        """Calls a hook of each plugin by itself, in pluggy's order: in one call, the first raise would end it."""
+        """Calls a hook of each plugin separately, in pluggy's order: in one call, the first raise would end it."""
         plugins = self._manager.get_plugins()
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             others = plugins - {implementation.plugin}
@@ -101,35 +98,51 @@ class Plugins:
         write_to_log(text, error)
 
 
-def are_switched_off() -> bool:
-    """Whether the environment switches all plugins off."""
-    return os.environ.get(OFF_VARIABLE) == "0"
-
-
-def load_plugins(*, blocked: Iterable[str] = ()) -> Plugins:
-    """All installed plugins, but those that the environment or the caller blocks.
-
-    Args:
-        blocked: names of plugins that are not loaded, beside those in ``SDGEN_PLUGINS_BLOCK``.
-    """
+def load_plugins() -> Plugins:
+    """Loads all installed plugins except those that the environment blocks."""
     plugins = Plugins()
     if not are_switched_off():
-        named = {name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")} | set(blocked)
-        for entry_point in find_entry_points(ENTRY_POINT_GROUP):
-            if entry_point.name not in named:
+        blocked = {name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")}
+        for entry_point in installed_plugins():
+            if entry_point.name not in blocked:
                 plugins.add(entry_point.name, entry_point.load)
     return plugins
 
 
-def write_to_log(text: str, error: BaseException | None = None) -> None:
-    """A line in the log that ``sdgen thumbnails logs`` shows, with the traceback of an error. Never raises."""
+def installed_plugins() -> list[EntryPoint]:
+    """The entry points of the plugins that are installed, sorted by name.
+
+    Of two with the same name, and of two versions of one package, the first on ``sys.path`` counts, as it does for
+    imports. Packages with unreadable metadata are skipped, one by one: ``importlib.metadata.entry_points`` would raise
+    and find no plugin at all.
+    """
+    from importlib.metadata import distributions
+
+    found: dict[str, EntryPoint] = {}
+    for distribution in distributions():
+        try:
+            entry_points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+        except Exception:  # undecodable, or not in the format
+            continue
+        if entry_points and not _is_shadowed(distribution):
+            for entry_point in entry_points:
+                found.setdefault(entry_point.name, entry_point)
+    return [found[name] for name in sorted(found)]
+
+
+def _is_shadowed(distribution: Distribution) -> bool:
+    """Whether another version of the package comes before this one on ``sys.path``."""
+    from importlib import metadata
+
     try:
-        import logging
+        first = metadata.distribution(distribution.metadata["Name"])
+    except Exception:  # its metadata lacks the name
+        return False
+    return first.locate_file("") != distribution.locate_file("")
 
-        from sdgen_thumbnail_plugin.daemon.logs import LOGGER_NAME, log_beside_the_watcher
-        from sdgen_thumbnail_plugin.paths import find_home
 
-        log_beside_the_watcher(find_home().log_file)
-        logging.getLogger(LOGGER_NAME).error("✗ %s", text, exc_info=error)
-    except Exception:  # there is nowhere left to say it
-        pass
+def write_to_log(text: str, error: BaseException | None = None) -> None:
+    """Writes a line to the log that ``sdgen thumbnails logs`` shows, with the traceback of an error. Never raises."""
+    from sdgen_thumbnail_plugin.daemon.logs import log_error  # only failures need logging
+
+    log_error(text, error)

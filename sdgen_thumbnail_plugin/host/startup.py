@@ -1,16 +1,14 @@
-"""What ``sdgen_thumbnail_plugin.pth`` (and, from Python 3.15 on, ``sdgen_thumbnail_plugin.start``) calls when Python
-starts.
+"""Called by ``sdgen_thumbnail_plugin.pth`` (``.start`` from Python 3.15 on) whenever Python starts.
 
-Does nothing unless the process is ``sdgen``. There it waits for the import of ``sd_generator_cli.cli``, and builds the
-bridge when that is done. Nothing else is touched, nothing is printed, nothing is raised.
+Does nothing unless the process is ``sdgen``. There it builds the bridge as soon as ``sd_generator_cli.cli`` has been
+imported. It changes nothing else, prints nothing and never raises.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
-from sdgen_thumbnail_plugin.host import HOST_MODULE
+from sdgen_thumbnail_plugin.host import HOST_MODULE, are_switched_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,20 +16,21 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["is_sdgen", "start"]
-
 
 def start() -> None:
-    """Waits for the host's import, if this process is ``sdgen``. Called twice in virtual environments."""
-    if not is_sdgen(getattr(sys, "orig_argv", ())) or os.environ.get("SDGEN_PLUGINS") == "0":
+    """Installs the finder that waits for the host's import, if this process is ``sdgen``.
+
+    Idempotent, because Python reads ``.pth`` files twice in virtual environments.
+    """
+    if not is_sdgen(getattr(sys, "orig_argv", ())) or are_switched_off():
         return
     if HOST_MODULE not in sys.modules and not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _HostFinder())
 
 
 def is_sdgen(arguments: Sequence[str]) -> bool:
-    """Whether a command line (``sys.orig_argv``) is that of ``sdgen``: whether the interpreter, behind its options, was
-    given a script of this name."""
+    """Whether a command line (``sys.orig_argv``) runs ``sdgen``: whether the first argument after the interpreter's
+    options is a script of this name."""
     rest = iter(arguments[1:])
     for argument in rest:
         if not argument.startswith("-"):
@@ -44,7 +43,7 @@ def is_sdgen(arguments: Sequence[str]) -> bool:
 
 
 class _HostFinder:
-    """Finds the host's module like everybody else would, and has the bridge built behind its import."""
+    """Lets the other finders find the host's module, and builds the bridge after its import."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -57,12 +56,12 @@ class _HostFinder:
                 continue
             spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
-                _build_behind(spec)
+                _build_after(spec)
                 return spec
         return None
 
 
-def _build_behind(spec: ModuleSpec) -> None:
+def _build_after(spec: ModuleSpec) -> None:
     loader = spec.loader
     if loader is None:
         return
@@ -74,10 +73,10 @@ def _build_behind(spec: ModuleSpec) -> None:
             from sdgen_thumbnail_plugin.host.bridge import build_bridge
 
             build_bridge(module)
-        except Exception:  # sdgen works without us; doctor says that we are missing
+        except Exception:  # sdgen works without us; doctor reports that the hooks are missing
             pass
 
     try:
         loader.exec_module = exec_module  # type: ignore[method-assign]
     except AttributeError:
-        pass  # a loader that cannot be altered
+        pass  # a loader with read-only attributes

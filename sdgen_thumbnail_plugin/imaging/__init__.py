@@ -1,1 +1,1 @@
-"""Pictures: bytes of an image in, bytes of its thumbnail out. No disk, no threads."""
+"""Image bytes in, thumbnail bytes out. No disk, no threads."""

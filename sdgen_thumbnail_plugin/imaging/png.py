@@ -1,7 +1,7 @@
-"""The container: what a PNG file holds, found and proved whole without decoding anything. No disk, no Pillow.
+"""Parses a PNG file and checks that it is complete, without decoding its pixels. No disk, no Pillow.
 
-Whoever decodes the picture never sees the file as it is, only what makes it up, because Pillow 10.0 to 13.0 shows a
-file that lacks its end without a word, does not check the CRC of pixel data, and refuses megabytes of harmless text.
+A decoder gets only the chunks that make up the image, because Pillow 10.0 to 13.0 accepts a file that lacks its end,
+does not check the CRC of pixel data, and refuses megabytes of harmless text.
 """
 
 from __future__ import annotations
@@ -21,24 +21,9 @@ from sdgen_thumbnail_plugin.errors import (
     TruncatedImageError,
 )
 
-__all__ = [
-    "DEPTHS",
-    "GREY",
-    "GREY_ALPHA",
-    "HEADER_BYTES",
-    "PALETTE",
-    "RGB",
-    "RGBA",
-    "PngHeader",
-    "PngParts",
-    "chunk",
-    "read_header",
-    "read_parts",
-]
+HEADER_BYTES: Final = 33  # the signature (8) and the chunk IHDR (4 + 4 + 13 + 4)
 
-HEADER_BYTES = 33  # the signature (8) and the chunk IHDR (4 + 4 + 13 + 4)
-
-# Real profiles are 0.5 KB to 2 MB; more is a bomb. The cache of transforms keeps a few of them alive.
+# Real profiles have 0.5 KB to 2 MB; more is a bomb. The cache of transforms keeps a few of them alive.
 _MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -49,7 +34,7 @@ GREY_ALPHA: Final = 4
 RGBA: Final = 6
 DEPTHS: Final = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
 
-# What else is found under a .png name, by its first bytes.
+# Other formats that are found under a .png name, by their first bytes.
 _OTHER_IMAGES: Final = re.compile(
     rb"(?P<JPEG>\xff\xd8\xff)|(?P<WebP>RIFF....WEBP)|(?P<GIF>GIF8[79]a)|(?P<AVIF>....ftypavi)|(?P<BMP>BM....\0{4})"
     rb"|(?P<HEIC>....ftyp(?:hei|mif1))|(?P<JXL>\xff\x0a|\0{3}\x0cJXL )|(?P<TIFF>II\*\0|MM\0\*)|(?P<PSD>8BPS)"
@@ -60,13 +45,13 @@ _OTHER_IMAGES: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PngHeader:
-    """What a PNG says of itself in its first 33 bytes.
+    """The header of a PNG, its first 33 bytes.
 
     Attributes:
-        width_px, height_px: its sides as stored, before any EXIF orientation.
+        width_px, height_px: the stored size, before any EXIF orientation.
         bit_depth: bits per sample: 1, 2, 4, 8 or 16.
         colour_type: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
-        interlaced: whether it is stored in the seven passes of Adam7.
+        interlaced: whether the pixels are stored in the seven passes of Adam7.
     """
 
     width_px: int
@@ -82,7 +67,15 @@ class PngHeader:
 
 @dataclass(frozen=True, slots=True)
 class PngParts:
-    """The parts of a PNG that make up its picture: contents, except for `pixels`, which are whole IDAT chunks."""
+    """The parts of a PNG that make up its image.
+
+    Attributes:
+        pixels: the whole IDAT chunks.
+        palette: the contents of PLTE; empty if there is none.
+        transparency: the contents of tRNS; empty if there is none.
+        orientation: the EXIF orientation, 1 to 8.
+        profile: the ICC profile, decompressed; empty if there is none or it is broken.
+    """
 
     pixels: list[memoryview]
     palette: bytes
@@ -98,15 +91,15 @@ def read_header(head: bytes) -> PngHeader:
         head: the file's first `HEADER_BYTES` bytes, or more.
 
     Raises:
-        TruncatedImageError: empty, shorter than a header, or zeros so far (space reserved, contents not yet there).
-        NotAPngError: another kind of image.
-        NotAnImageError: no image that we know.
+        TruncatedImageError: empty, shorter than a header, or only zeros so far (space reserved, contents missing).
+        NotAPngError: another image format.
+        NotAnImageError: not an image format that we know.
         DamagedImageError: the header contradicts its checksum or the format.
     """
     if not head:
         raise TruncatedImageError("is empty")
     if head[:8] != _SIGNATURE[: len(head)]:
-        raise _foreign(head)
+        raise _not_png_error(head)
     if len(head) < HEADER_BYTES:
         raise TruncatedImageError(f"ends within its header, after {len(head)} bytes")
     if not any(head[8:HEADER_BYTES]):
@@ -121,14 +114,14 @@ def read_header(head: bytes) -> PngHeader:
     if depth not in DEPTHS.get(colour_type, ()):
         raise DamagedImageError(f"has an impossible colour type {colour_type} of {depth} bits")
     if compression or filtering or interlacing > 1:
-        raise DamagedImageError("is packed in a way that no png is")
+        raise DamagedImageError("uses a compression, filter or interlacing that png does not have")
     return PngHeader(width_px, height_px, depth, colour_type, interlacing == 1)
 
 
-def _foreign(head: bytes) -> ImageError:
-    """The error for what is no PNG, by its first bytes."""
+def _not_png_error(head: bytes) -> ImageError:
+    """The error for a file that is not a PNG, by its first bytes."""
     if other := _OTHER_IMAGES.match(head):
-        return NotAPngError(f"is an image of another kind: {other.lastgroup}")
+        return NotAPngError(f"is an image of another format: {other.lastgroup}")
     if _SIGNATURE.startswith(head[:HEADER_BYTES].rstrip(b"\0")):
         return TruncatedImageError("holds only zeros where its header belongs")
     start = head[:HEADER_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -136,19 +129,23 @@ def _foreign(head: bytes) -> ImageError:
         return NotAnImageError("is a web page, not an image")
     if all(byte in b"\t\n\r" or 0x20 <= byte < 0x7F for byte in start):
         return NotAnImageError("is text, not an image")
-    return NotAnImageError("is not an image of any kind we know")
+    return NotAnImageError("is not an image of a known format")
 
 
 def read_parts(png: bytes, header: PngHeader, crc32: Callable[[bytes | memoryview], int] = zlib.crc32) -> PngParts:
-    """Finds the chunks that make up the picture, and proves the file whole.
+    """Finds the chunks that make up the image, and checks that the file is complete.
 
-    A file that is being written may have reserved its space: what is wrong in the middle counts only once its end is
-    there, so truncation goes before damage.
+    A file that is being written may have reserved its space, so damage counts only if the end of the file exists:
+    truncation takes precedence.
 
     Args:
         png: the whole file.
-        header: what its header says.
-        crc32: computes the checksum of a chunk, as zlib does.
+        header: the file's header.
+        crc32: the function for the checksum of a chunk, equivalent to zlib's.
+
+    Raises:
+        TruncatedImageError: the file ends too early.
+        DamagedImageError: a chunk is missing, unknown, or contradicts its checksum.
     """
     view = memoryview(png)
     kept: dict[bytes, bytes] = {}
@@ -169,7 +166,7 @@ def read_parts(png: bytes, header: PngHeader, crc32: Callable[[bytes | memoryvie
         if kind == b"IEND":
             break
         if kind in (b"IDAT", b"PLTE", b"tRNS", b"eXIf", b"iCCP"):
-            # Pillow checks the pixels by zlib's checksum alone, and not even that where the last rows come before it.
+            # Pillow relies on zlib's checksum for the pixels, and skips that too if the last rows come before it.
             intact = crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
             if kind == b"IDAT":
                 pixels.append(view[at:end])
@@ -196,7 +193,7 @@ def read_parts(png: bytes, header: PngHeader, crc32: Callable[[bytes | memoryvie
 
 
 def _unpacked_profile(iccp: bytes) -> bytes:
-    """The ICC profile in an iCCP chunk: name, zero, method, zlib stream. Empty where it is broken or a bomb."""
+    """The ICC profile in an iCCP chunk (name, zero, method, zlib stream); empty if it is broken or a bomb."""
     _, _, packed = iccp.partition(b"\0")
     unpacker = zlib.decompressobj()
     try:
@@ -207,7 +204,7 @@ def _unpacked_profile(iccp: bytes) -> bytes:
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation in an eXIf chunk, 1 to 8; 1 where there is none. Pillow's own reader warns about broken ones."""
+    """The orientation in an eXIf chunk, 1 to 8; 1 by default. Pillow's own reader warns about broken chunks."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = ">" if tiff[:2] == b"MM" else "<"
     try:
@@ -223,4 +220,5 @@ def _orientation(exif: bytes) -> int:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
+    """A PNG chunk: length, kind, data, checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

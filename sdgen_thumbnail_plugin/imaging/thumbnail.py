@@ -1,7 +1,7 @@
-"""PNG bytes to WebP bytes. No disk, no threads, and none of Pillow's globals: it runs inside other people's processes.
+"""Turns PNG bytes into WebP bytes. No disk, no threads, and none of Pillow's globals: it runs in other processes too.
 
-Pillow sees only what makes up the picture (see ``png``), and transparency and palettes are ours to apply, because its
-versions disagree about transparency, missing palette entries and 16-bit grey.
+Pillow gets only the chunks that make up the image (see ``png``), and we apply transparency and palettes ourselves,
+because its versions disagree about transparency, missing palette entries and 16-bit grey.
 """
 
 from __future__ import annotations
@@ -36,31 +36,22 @@ from sdgen_thumbnail_plugin.imaging.png import (
     read_header,
     read_parts,
 )
+from sdgen_thumbnail_plugin.model import MAX_PIXELS, Recipe
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
-    from sdgen_thumbnail_plugin.model import Recipe
 
-__all__ = [
-    "MAX_PIXELS",
-    "MAX_WEBP_SIDE_PX",
-    "make_thumbnail",
-    "peak_pixels",
-    "thumbnail_size",
-]
+MAX_WEBP_SIDE_PX: Final = 16_383  # 14 bits: the size fields of a VP8 frame (RFC 6386, 9.1)
 
-MAX_PIXELS = 300_000_000
-MAX_WEBP_SIDE_PX = 16_383  # 14 bits: the size fields of a VP8 frame (RFC 6386, 9.1)
+# Plain averaging does the first part of a large reduction and leaves Lanczos a factor of at least 3. After WebP at
+# quality 85, that costs photographs 0.03 dB on average. From 4.2 on, pairs of rows are averaged: that costs 0.05 to
+# 0.09 dB and saves a third of the time, because Pillow shrinks all rows before it shrinks the columns. Averaging pairs
+# of columns from there on too would save 1 ms more at 1024x1024, for 0.13 dB on photographs and 2 dB on thin lines.
+_LANCZOS_FACTOR: Final = 3.0
+_PAIRED_ROWS_FACTOR: Final = 4.2
 
-# Where a side shrinks by so much, plain averaging does the first part of it and Lanczos the last. After WebP at quality
-# 85, photographs lose 0.03 dB by it on average. Rows alone are averaged earlier, which costs 0.05 to 0.09 dB and saves
-# a third of the time, because Pillow shrinks all rows before it shrinks the columns. Averaging the columns as early
-# would save 1 ms more at 1024x1024, for 0.13 dB on photographs and 2 dB on thin lines.
-_AVERAGED_FROM: Final = 3.0
-_ROWS_AVERAGED_FROM: Final = 4.2
-
-# The EXIF orientations (EXIF 2.32, 4.6.4 A), and what undoes each. From 5 on, width and height change places.
+# The EXIF orientations (EXIF 2.32, 4.6.4 A), each with its inverse. From 5 on, width and height are swapped.
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -71,54 +62,58 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Everything that Pillow is known to raise over bad input; IndexError and KeyError are LookupErrors.
+# The exceptions that Pillow is known to raise for bad input; IndexError and KeyError are LookupErrors.
 _MALFORMED: Final = (ValueError, SyntaxError, EOFError, LookupError, OverflowError, struct.error, zlib.error)
 _PILLOW_ERRORS: Final = (OSError, Image.DecompressionBombError, *_MALFORMED)
 
 
-def thumbnail_size(width_px: int, height_px: int, height_wanted_px: int) -> tuple[int, int]:
-    """The size of an image's thumbnail: always as high as wanted, as wide as the proportions ask.
+def thumbnail_size(width_px: int, height_px: int, thumbnail_height_px: int) -> tuple[int, int]:
+    """The size of an image's thumbnail: exactly the given height, and the width that keeps the proportions.
 
     Args:
-        width_px, height_px: the upright image's sides, at least 1.
-        height_wanted_px: the thumbnail's height.
+        width_px, height_px: the size of the upright image, at least 1 each.
+        thumbnail_height_px: the height of the thumbnail.
 
     Returns:
         Width and height in pixels; the width between 1 and `MAX_WEBP_SIDE_PX`.
     """
-    width_wanted_px = max(1, round(height_wanted_px * width_px / height_px))
-    return min(width_wanted_px, MAX_WEBP_SIDE_PX), height_wanted_px
+    thumbnail_width_px = max(1, round(thumbnail_height_px * width_px / height_px))
+    return min(thumbnail_width_px, MAX_WEBP_SIDE_PX), thumbnail_height_px
 
 
 def peak_pixels(header: PngHeader) -> int:
-    """How much memory making a thumbnail takes at its peak, in plain pixels of four bytes (measured with Pillow 13)."""
+    """The peak memory of ``make_thumbnail``, in pixels of four bytes (measured with Pillow 13)."""
     alpha = header.colour_type in (GREY_ALPHA, RGBA)
-    if accelerators.takes(header):
+    if accelerators.can_decode(header):
         peak_bytes = 14 if alpha else 9
     elif header.bit_depth == 16 and header.colour_type == GREY:
         peak_bytes = 12
     else:
         peak_bytes = 9 if alpha else 5 if header.colour_type == PALETTE else 4
-        if accelerators.shrinks(header):  # out of a copy of what Pillow decoded
+        if accelerators.can_resize(header):  # it needs a copy of the decoded image
             peak_bytes = max(peak_bytes, 10)
     return header.pixels * peak_bytes // 4
 
 
 def make_thumbnail(png: bytes, recipe: Recipe, *, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Makes a thumbnail: a lossy WebP in sRGB, upright, opaque, `recipe.height_px` high, without any metadata.
+    """Makes a thumbnail: a lossy WebP in sRGB, upright, opaque, `recipe.height_px` high, without metadata.
 
-    How much memory that takes at its peak, ``peak_pixels`` tells.
+    ``peak_pixels`` gives the memory that this takes.
 
     Args:
         png: the whole file.
         recipe: height, quality and effort.
-        max_pixels: refuse larger images, before anything is decoded.
+        max_pixels: larger images are refused before anything is decoded.
+
+    Returns:
+        The whole WebP file.
 
     Raises:
-        TruncatedImageError, NotAPngError, NotAnImageError, DamagedImageError: see `png.read_header`; also for the rest.
-        TooManyPixelsError: more than `max_pixels`.
-        EncoderRefusedError: Pillow would not write the WebP, or cannot write any.
-        OutOfMemoryError: there was no room for the decoded image.
+        TruncatedImageError, NotAPngError, NotAnImageError, DamagedImageError: see `png.read_header` and
+            `png.read_parts`; also if the pixels cannot be decoded.
+        TooManyPixelsError: the image has more than `max_pixels`.
+        EncoderRefusedError: Pillow refused this WebP, or cannot write WebP at all.
+        OutOfMemoryError: the decoded image does not fit into memory.
     """
     header = read_header(png)
     if header.pixels > max_pixels:
@@ -134,7 +129,7 @@ def make_thumbnail(png: bytes, recipe: Recipe, *, max_pixels: int = MAX_PIXELS) 
 
 
 def _decoded(png: bytes, header: PngHeader, parts: PngParts) -> Image.Image | bytes:
-    """The picture in full size, opaque: mode L for grey, else RGB, or the bytes of RGB."""
+    """The image in full size, opaque: in mode L for grey, else in mode RGB or as bytes of RGB."""
     pieces: list[bytes | memoryview] = [png[:HEADER_BYTES]]
     if header.colour_type == PALETTE:
         pieces.append(chunk(b"PLTE", _opaque_palette(parts.palette, parts.transparency, 1 << header.bit_depth)))
@@ -147,7 +142,7 @@ def _decoded(png: bytes, header: PngHeader, parts: PngParts) -> Image.Image | by
             mode = "RGB" if header.colour_type == RGB else "RGBA"
             image = Image.frombuffer(mode, (header.width_px, header.height_px), samples, "raw", mode, 0, 1)
         else:
-            # Image.open would apply Pillow's own limit on pixels, which is below ours and a global.
+            # Image.open would apply Pillow's own limit on pixels, which is a global and below ours.
             image = PngImagePlugin.PngImageFile(BytesIO(plain))
             image.load()
         return _flattened(image, header, parts.transparency)
@@ -161,7 +156,7 @@ def _decoded(png: bytes, header: PngHeader, parts: PngParts) -> Image.Image | by
 
 
 def _opaque_palette(palette: bytes, transparency: bytes, size: int) -> bytes:
-    """A palette of `size` colours, flattened on white: cheaper than flattening pixels, and the same in every Pillow.
+    """A palette of `size` colours, flattened on white: cheaper than flattening pixels, and equal in every Pillow.
 
     Missing colours are black, as in browsers; Pillow 10 would make them grey.
     """
@@ -174,10 +169,13 @@ def _opaque_palette(palette: bytes, transparency: bytes, size: int) -> bytes:
 
 
 def _flattened(image: Image.Image, header: PngHeader, transparency: bytes) -> Image.Image:
-    """The image as mode L or RGB, with white where it is transparent. Transparency is ours to apply: what Pillow makes
-    of the one transparent colour changed with its versions, and is not scaled as the samples are."""
+    """The image in mode L or RGB, with white where it is transparent.
+
+    Pillow's handling of the one transparent colour differs between versions, and it does not scale that colour with the
+    samples.
+    """
     depth = header.bit_depth
-    hidden: Image.Image | None = None  # 255 where white shines through
+    hidden: Image.Image | None = None  # 255 where the image is transparent
     if header.colour_type == PALETTE:
         return image.convert("RGB")
     if header.colour_type in (GREY_ALPHA, RGBA):
@@ -187,14 +185,14 @@ def _flattened(image: Image.Image, header: PngHeader, transparency: bytes) -> Im
     elif header.colour_type == RGB:
         flat = image if image.mode == "RGB" else image.convert("RGB")
         if len(transparency) == 6:
-            # Of 16-bit colours Pillow keeps the high bytes only.
+            # Pillow keeps only the high bytes of 16-bit colours.
             key = [value >> 8 if depth == 16 else value & 0xFF for value in struct.unpack(">3H", transparency)]
             equal = [_equal(channel, value) for channel, value in zip(flat.split(), key, strict=True)]
             hidden = functools.reduce(ImageChops.darker, equal)
     else:
         value = int.from_bytes(transparency, "big") & ((1 << depth) - 1) if len(transparency) == 2 else None
         if depth == 16:
-            # Mode I in Pillow 10, I;16 later; both would be clipped, not scaled, on their way to L.
+            # Mode I in Pillow 10, I;16 later; a conversion to L would clip both, not scale them.
             wide = image if image.mode == "I" else image.convert("I")
             if value is not None:
                 hidden = _equal_wide(wide, value)
@@ -209,51 +207,52 @@ def _flattened(image: Image.Image, header: PngHeader, transparency: bytes) -> Im
 
 
 def _equal(channel: Image.Image, value: int) -> Image.Image:
-    """255 where an 8-bit channel has the value, else 0."""
+    """255 where an 8-bit channel equals the value, else 0."""
     return channel.point([255 if sample == value else 0 for sample in range(256)])
 
 
 def _equal_wide(channel: Image.Image, value: int) -> Image.Image:
-    """255 where a channel of mode I has the value, else 0. Conversion to L clips, so only equality leaves 0 twice."""
+    """255 where a channel of mode I equals the value, else 0. Conversion to L clips, so only equality gives 0 twice."""
     above = channel.point(lambda sample: sample * 1 - value).convert("L")
     below = channel.point(lambda sample: sample * -1 + value).convert("L")
     return _equal(ImageChops.lighter(above, below), 0)
 
 
-def _upright(picture: Image.Image | bytes, header: PngHeader, orientation: int, height_px: int) -> Image.Image:
-    """The picture in its final size, right side up. Turned last, because turning millions of pixels is dear."""
+def _upright(image: Image.Image | bytes, header: PngHeader, orientation: int, height_px: int) -> Image.Image:
+    """The image in its final size and orientation. It is turned last: turning the full image is expensive."""
     size = header.width_px, header.height_px
-    wanted = thumbnail_size(*size, height_px) if orientation < 5 else thumbnail_size(*size[::-1], height_px)[::-1]
-    small = _resized(picture, size, wanted)
+    new_size = thumbnail_size(*size, height_px) if orientation < 5 else thumbnail_size(*size[::-1], height_px)[::-1]
+    small = _resized(image, size, new_size)
     return small.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else small
 
 
-def _resized(picture: Image.Image | bytes, size: tuple[int, int], wanted: tuple[int, int]) -> Image.Image:
-    """The picture in another size, by Lanczos."""
-    small = accelerators.resize(picture, size, wanted)
+def _resized(image: Image.Image | bytes, size: tuple[int, int], new_size: tuple[int, int]) -> Image.Image:
+    """The image in another size, by Lanczos."""
+    small = accelerators.resize(image, size, new_size)
     if small is not None:
         return small
-    if isinstance(picture, bytes):
-        picture = Image.frombuffer("RGB", size, picture, "raw", "RGB", 0, 1)
-    across, down = (full / less for full, less in zip(size, wanted, strict=True))
-    columns, rows = (max(1, int(ratio / _AVERAGED_FROM)) for ratio in (across, down))
-    if rows == 1 and down >= _ROWS_AVERAGED_FROM:
+    if isinstance(image, bytes):
+        image = Image.frombuffer("RGB", size, image, "raw", "RGB", 0, 1)
+    across, down = (full / less for full, less in zip(size, new_size, strict=True))
+    columns, rows = (max(1, int(ratio / _LANCZOS_FACTOR)) for ratio in (across, down))
+    if rows == 1 and down >= _PAIRED_ROWS_FACTOR:
         rows = 2
     if columns == rows == 1:
-        return picture.resize(wanted, Image.Resampling.LANCZOS)
-    box = (0, 0, size[0] / columns, size[1] / rows)  # the last averages may be of fewer pixels
-    return picture.reduce((columns, rows)).resize(wanted, Image.Resampling.LANCZOS, box=box)
+        return image.resize(new_size, Image.Resampling.LANCZOS)
+    box = (0, 0, size[0] / columns, size[1] / rows)  # the last averages may cover fewer pixels
+    return image.reduce((columns, rows)).resize(new_size, Image.Resampling.LANCZOS, box=box)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The image in sRGB. A profile that is broken, or made for other colours than the image has, is ignored."""
+    """The image in sRGB. A profile that is broken, or for another colour space than the image's, is ignored."""
     transform = _srgb_transform(profile, image.mode) if profile else None
     return image if transform is None else transform.apply(image)
 
 
 @functools.lru_cache(maxsize=4)
 def _srgb_transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
-    """The way from a profile to sRGB; None where there is none. Threads may share it (Little CMS copies its cache)."""
+    """The transform from a profile to sRGB; None if the profile is unusable. Threads may share it (Little CMS copies
+    its cache)."""
     try:
         from PIL import ImageCms
     except ImportError:
@@ -264,14 +263,14 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCmsTransform | None:
             return None
         return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImportError, TypeError, ImageCms.PyCMSError, *_PILLOW_ERRORS):
-        # ImportError comes as late as this where Pillow was built without Little CMS.
+        # ImportError comes this late if Pillow was built without Little CMS.
         return None
 
 
 def _encode(image: Image.Image, recipe: Recipe) -> bytes:
     webp = BytesIO()
     try:
-        # Explicitly without: the colour transform leaves a profile on the image.
+        # Explicitly without metadata: the colour transform leaves a profile on the image.
         image.convert("RGB").save(
             webp, "WEBP", quality=recipe.quality, method=recipe.method, lossless=False, exif=b"", icc_profile=b""
         )

@@ -1,9 +1,10 @@
-"""The thumbnail's file: its size, and the mark that tells what it was made from. No disk, no Pillow.
+"""Reads the size of a WebP file, and reads and writes the mark of a thumbnail. No disk, no Pillow.
 
-A time alone cannot tell whose thumbnail one is: archives give many images the same, and a thumbnail that is newer than
-its source may be another program's, or ours of an image that is gone. So ours say it themselves, as the thumbnails of
-desktops do (freedesktop.org's Thumbnail Managing Standard, ``Thumb::MTime`` and ``Thumb::Size``). The mark is a chunk
-of its own behind the header of the extended format; RFC 9649, 2.7.1.6 lets it be there and has readers skip it.
+A modification time does not identify the source of a thumbnail: archives give many images the same time, and a
+thumbnail newer than its source may come from another program or from an image that is gone. Therefore our thumbnails
+name their source themselves, as those of desktops do (freedesktop.org's Thumbnail Managing Standard, ``Thumb::MTime``
+and ``Thumb::Size``). The mark is a chunk of its own after the header of the extended format; RFC 9649, 2.7.1.6 allows
+it, and readers skip it.
 """
 
 from __future__ import annotations
@@ -13,29 +14,57 @@ from typing import Final, NamedTuple
 
 from sdgen_thumbnail_plugin.model import Stamp
 
-__all__ = ["HEAD_BYTES", "Mark", "marked", "read_mark", "read_size"]
-
 _KIND: Final = b"SDGT"
-_EXTENDED: Final = struct.Struct("<4sIB3x6s")  # VP8X: flags, none of which is ours, and both sides less 1
+_EXTENDED: Final = struct.Struct("<4sIB3x6s")  # VP8X: flags, all zero, and both sides minus 1
 _MARK: Final = struct.Struct("<4sIqqIBB")
 
 _MARK_AT: Final = 12 + _EXTENDED.size
-HEAD_BYTES: Final = _MARK_AT + _MARK.size  # as far as size and mark reach
+HEAD_BYTES: Final = _MARK_AT + _MARK.size  # the bytes that hold size and mark
 
 
 class Mark(NamedTuple):
-    """What a thumbnail was made from, and how.
+    """The source of a thumbnail and the settings it was made with.
 
     Attributes:
         source: the image's stamp.
-        checksum: the CRC-32 of its bytes.
-        quality, method: as in the recipe; the height shows.
+        checksum: the CRC-32 of the image's bytes.
+        quality, method: as in the recipe; the height is that of the WebP.
     """
 
     source: Stamp
     checksum: int
     quality: int
     method: int
+
+
+class Head(NamedTuple):
+    """What the first bytes of a thumbnail say.
+
+    Attributes:
+        height_px: its height.
+        file_bytes: the length that the whole file should have.
+        mark: what it was made from; None where it is not ours.
+    """
+
+    height_px: int
+    file_bytes: int
+    mark: Mark | None
+
+
+def read_head(head: bytes) -> Head | None:
+    """Reads the beginning of a thumbnail.
+
+    Args:
+        head: the file's first `HEAD_BYTES` bytes, or all of a shorter file.
+
+    Returns:
+        What it says; None where it is not a WebP, or not a whole header of one.
+    """
+    size = read_size(head)
+    if size is None:
+        return None
+    file_bytes = int.from_bytes(head[4:8], "little") + 8  # RIFF: the length of all that follows
+    return Head(size[1], file_bytes, read_mark(head))
 
 
 def read_size(head: bytes) -> tuple[int, int] | None:
@@ -45,7 +74,7 @@ def read_size(head: bytes) -> tuple[int, int] | None:
         head: the file's first `HEAD_BYTES` bytes, or all of a shorter file.
 
     Returns:
-        Width and height in pixels, or None where it is no WebP, or not a whole header of one.
+        Width and height in pixels; None if it is not a WebP, or its header is incomplete.
     """
     if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return None
@@ -62,10 +91,14 @@ def read_size(head: bytes) -> tuple[int, int] | None:
 
 
 def marked(webp: bytes, mark: Mark) -> bytes:
-    """A thumbnail with its mark.
+    """Adds the mark to a thumbnail.
 
     Args:
-        webp: a whole file of the simple lossy format, as it comes from the encoder.
+        webp: a whole file of the simple lossy format, as the encoder makes it.
+        mark: the mark to add.
+
+    Raises:
+        ValueError: the file has another format.
     """
     size = read_size(webp)
     if size is None or webp[12:16] != b"VP8 ":
@@ -78,10 +111,13 @@ def marked(webp: bytes, mark: Mark) -> bytes:
 
 
 def read_mark(head: bytes) -> Mark | None:
-    """A thumbnail's mark; None where it has none, so is not ours (or somebody has edited it).
+    """Reads a thumbnail's mark.
 
     Args:
         head: the file's first `HEAD_BYTES` bytes.
+
+    Returns:
+        The mark; None if there is none: the thumbnail is not ours, or was edited.
     """
     if len(head) < HEAD_BYTES or head[8:16] != b"WEBPVP8X" or head[_MARK_AT : _MARK_AT + 4] != _KIND:
         return None

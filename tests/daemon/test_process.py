@@ -16,26 +16,14 @@ import psutil
 import pytest
 
 from sdgen_thumbnail_plugin.daemon import process as daemon_process
-from sdgen_thumbnail_plugin.daemon.process import find_watcher, identity_of, is_locked, start_watcher
+from sdgen_thumbnail_plugin.daemon.identity import find_watcher, identity_of, is_locked
+from sdgen_thumbnail_plugin.daemon.process import start_watcher
 from sdgen_thumbnail_plugin.settings import Settings
-from waiting import wait_for
-from watching import Project, png
-
-
-def run(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SDGEN_THUMBNAILS_HOME": str(project.home.root)}
-    return subprocess.run(
-        [sys.executable, "-m", "sdgen_thumbnail_plugin", *arguments],
-        cwd=project.root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def pid_of(project: Project) -> int:
-    return int(project.home.pid_file.read_text("ascii"))
+from support.commands import run
+from support.pictures import png
+from support.project import Project
+from support.waiting import wait_for
+from support.watcher import pid_of
 
 
 @pytest.fixture
@@ -113,7 +101,7 @@ def test_stop_with_other_folders_named_leaves_the_watcher_alone(project: Project
     run(project, "start")
     other = run(project, "stop", "--source-dir", "elsewhere")
     assert other.returncode == 3
-    assert "the watcher that runs watches" in other.stderr
+    assert "the running watcher watches" in other.stderr
     assert run(project, "stop", "--source-dir", "results").returncode == 0
 
 
@@ -134,7 +122,7 @@ def test_status_says_what_is_true(project: Project) -> None:
     wait_for(lambda: project.state().get("thumbnails") == 1)
     report = json.loads(run(project, "status", "--json").stdout)
     assert report["running"] is True
-    assert report["health"] == "well"
+    assert report["health"] == "healthy"
     assert report["pid"] == pid_of(project)
     assert (report["images"], report["thumbnails"], report["failures"]) == (1, 1, 0)
     shown = run(project, "status")
@@ -356,15 +344,6 @@ def test_an_innocent_process_that_has_the_old_watchdogs_number_survives(
             assert pid_of(project) != innocent.pid
         else:
             assert not project.home.pid_file.exists()
-
-
-def test_a_process_is_known_by_its_start() -> None:
-    assert identity_of(os.getpid()) == identity_of(os.getpid())
-    # A child of now: pytest and its parent may have begun in the same hundredth of a second.
-    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as later:
-        assert identity_of(later.pid) not in (None, identity_of(os.getpid()))
-    assert identity_of(later.pid) is None
-    assert identity_of(2**22 + 1) is None
 
 
 # A session of its own, that prints its priority before and after a watcher was polite beside it, or in its place.

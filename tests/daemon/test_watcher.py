@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from waiting import wait_for
-from watching import Project, png, watching
+from support.pictures import png
+from support.project import Project
+from support.waiting import wait_for
+from support.watcher import watching
 
 SOON_S = 5.0  # the promise is a second on an idle machine; two cores with other tests on them are not idle
 

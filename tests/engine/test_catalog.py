@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION, Catalog, catalog_is_healthy
-from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
-from sdgen_thumbnail_plugin.engine.scan import DirectoryTimes
+from sdgen_thumbnail_plugin.engine.catalog import Catalog, DirectoryRecord, parent_of
+from sdgen_thumbnail_plugin.engine.catalog_file import SCHEMA_VERSION, catalog_fault
 from sdgen_thumbnail_plugin.errors import CatalogError
 from sdgen_thumbnail_plugin.model import Failure, Stamp
 
-RECORD = DirectoryRecord(DirectoryTimes(2**62, None), "h240-q85-m6", 5, 4, 1, 0, True, 1_700_000_000.5)
+RECORD = DirectoryRecord((2**62, "a digest"), "h240-q85-m6", 5, 4, 1, 0, True, 1_700_000_000.5)
 
 
 def failure(key: str) -> Failure:
@@ -82,13 +81,13 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, kept: int) 
     path.write_bytes(whole[:kept] + b"garbage!" * ((len(whole) - kept) // 8))
     with Catalog(path) as catalog:
         assert catalog.set_aside is not None
-        assert catalog.set_aside.exists()
+        assert catalog.set_aside.path.exists()
         assert catalog.records() == {}
         catalog.put("new", RECORD)
     with Catalog(path) as catalog:
         assert catalog.records() == {"new": RECORD}
         assert catalog.set_aside is None
-    assert catalog_is_healthy(path) is None
+    assert catalog_fault(path) is None
 
 
 def test_an_empty_file_is_filled(path: Path) -> None:
@@ -99,20 +98,18 @@ def test_an_empty_file_is_filled(path: Path) -> None:
         assert catalog.set_aside is None
 
 
-def test_a_file_of_the_first_version_is_kept_and_gets_what_it_lacks(path: Path) -> None:
+def test_a_file_of_an_older_version_begins_again_in_its_place(path: Path) -> None:
     with Catalog(path) as catalog:
         catalog.put("s", RECORD)
+        catalog.put_failure(failure("s/a.png"))
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript("DROP TABLE stamps; PRAGMA user_version = 1")
+        connection.executescript("CREATE TABLE stamps (directory); PRAGMA user_version = 2")
     with Catalog(path) as catalog:
         assert catalog.set_aside is None
-        assert catalog.record("s") == RECORD
-        catalog.put_stamps("s", b"packed")
+        assert (catalog.records(), catalog.failures()) == ({}, {})
+        catalog.put("s", RECORD)
     with Catalog(path) as catalog:
-        assert catalog.stamps("s") == b"packed"
-        catalog.forget("s")
-        catalog.flush()
-        assert catalog.stamps("s") == b""
+        assert catalog.records() == {"s": RECORD}
 
 
 def test_a_file_of_a_newer_version_is_set_aside(path: Path) -> None:
@@ -123,7 +120,7 @@ def test_a_file_of_a_newer_version_is_set_aside(path: Path) -> None:
     with Catalog(path) as catalog:
         assert catalog.records() == {}
         assert catalog.set_aside is not None
-        with contextlib.closing(sqlite3.connect(catalog.set_aside)) as connection:
+        with contextlib.closing(sqlite3.connect(catalog.set_aside.path)) as connection:
             assert connection.execute("SELECT count(*) FROM directories").fetchone() == (1,)
 
 
@@ -135,8 +132,8 @@ def test_a_file_that_is_set_aside_says_why_in_its_name(path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {version}")
         with Catalog(path) as catalog:
             assert catalog.set_aside is not None
-            assert f".{what}-" in catalog.set_aside.name
-            assert catalog.was_newer == (what == "newer")
+            assert f".{what}-" in catalog.set_aside.path.name
+            assert catalog.set_aside.was_newer == (what == "newer")
 
 
 @contextlib.contextmanager
@@ -150,12 +147,12 @@ def kept_by_another(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_BUSY_S", "_LATE_BUSY_S"):
-        monkeypatch.setattr(f"sdgen_thumbnail_plugin.engine.catalog.{name}", 0.05)
+    for name in ("BUSY_S", "WRITE_BUSY_S"):
+        monkeypatch.setattr(f"sdgen_thumbnail_plugin.engine.catalog_file.{name}", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_file_that_another_keeps_is_told_with_what_to_do(path: Path) -> None:
+def test_a_file_that_another_process_keeps_locked_is_reported_with_what_to_do(path: Path) -> None:
     with Catalog(path):
         pass
     with kept_by_another(path), pytest.raises(CatalogError, match="locked") as refused:
@@ -163,35 +160,15 @@ def test_a_file_that_another_keeps_is_told_with_what_to_do(path: Path) -> None:
     assert "lsof" in refused.value.remedy
 
 
-@pytest.mark.usefixtures("impatient")
-def test_work_may_begin_without_the_file_and_what_it_holds_is_taken_over(path: Path) -> None:
-    with Catalog(path) as catalog:
-        for directory in ("looked at", "found", "gone", "not seen"):
-            catalog.put(directory, RECORD)
-            catalog.put_failure(failure(f"{directory}/old.png"))
-    newer = RECORD._replace(images=77)
-    keeping = contextlib.ExitStack()
-    keeping.enter_context(kept_by_another(path))
-    with keeping, Catalog(path, or_begin_without=True) as catalog:
-        assert catalog.records() == {}
-        assert catalog.set_aside is None
-        catalog.discover(["looked at", "found", "gone", "new"])
-        catalog.put("looked at", newer)
-        catalog.put_stamps("looked at", b"packed")
-        catalog.put_failure(failure("looked at/new.png"))
-        catalog.forget("gone")
-        assert catalog.reload_if_changed() == []
-        with pytest.raises(CatalogError, match="locked"):
-            catalog.flush()
-        keeping.close()
+def test_a_catalog_without_a_file_lives_as_long_as_the_process() -> None:
+    with Catalog(None) as catalog:
+        catalog.put("s", RECORD)
+        catalog.put_failure(failure("s/a.png"))
         catalog.flush()
-        assert catalog.reload_if_changed() == []
-        before = catalog.records(), catalog.failures()
-    with Catalog(path) as catalog:
-        assert (catalog.records(), catalog.failures()) == before
-        assert before[0] == {"looked at": newer, "found": RECORD, "not seen": RECORD, "new": DirectoryRecord()}
-        assert sorted(before[1]) == ["found/old.png", "looked at/new.png", "not seen/old.png"]
-        assert catalog.stamps("looked at") == b"packed"
+        assert catalog.record("s") == RECORD
+        assert list(catalog.failures()) == ["s/a.png"]
+    with Catalog(None) as catalog:
+        assert catalog.records() == {}
 
 
 def test_a_file_with_other_tables_is_set_aside(path: Path) -> None:
@@ -221,26 +198,33 @@ def test_a_folder_in_the_catalogs_place_is_told_and_stays(path: Path) -> None:
     assert (path / "precious.txt").exists()
 
 
-def test_a_failure_deleted_by_another_process_is_seen_once(path: Path) -> None:
-    with Catalog(path) as ours:
+def test_what_another_process_does_to_the_failures_is_seen_at_once(path: Path) -> None:
+    with Catalog(path) as ours, Catalog(path) as theirs:
         ours.put_failure(failure("s/a.png"))
         ours.put_failure(failure("s/b.png"))
-        ours.flush()
-        assert ours.reload_if_changed() == []
-        with Catalog(path) as theirs:
-            theirs.drop_failure("s/a.png")
-        assert ours.reload_if_changed() == ["s/a.png"]
-        assert list(ours.failures()) == ["s/b.png"]
-        assert ours.reload_if_changed() == []
+        assert theirs.count_failures() == 2
+        theirs.drop_failure("s/a.png")
+        assert list(ours.failures()) == list(ours.failures_of("s")) == ["s/b.png"]
+        assert ours.failure("s/a.png") is None
 
 
-def test_a_failure_not_written_yet_outlives_another_process_changes(path: Path) -> None:
-    with Catalog(path) as ours, Catalog(path) as theirs:
-        ours.put_failure(failure("new.png"))
-        theirs.put("s", RECORD)
-        theirs.flush()
-        assert ours.reload_if_changed() == []
-        assert list(ours.failures()) == ["new.png"]
+def test_a_renamed_directory_takes_along_what_is_known_of_it(path: Path) -> None:
+    with Catalog(path) as catalog:
+        for directory in ("old", "old/deep", "older"):
+            catalog.put(directory, RECORD)
+            catalog.put_failure(failure(f"{directory}/a.png"))
+        catalog.rename("old", "new")
+        assert sorted(catalog.directories()) == ["new", "new/deep", "older"]
+        assert catalog.record("new") == RECORD._replace(tokens=None, complete=False)
+        assert sorted(catalog.failures()) == ["new/a.png", "new/deep/a.png", "older/a.png"]
+
+
+def test_a_directory_to_be_looked_at_again_keeps_its_counts(path: Path) -> None:
+    with Catalog(path) as catalog:
+        catalog.put("s", RECORD)
+        catalog.look_again("s")
+        catalog.look_again("unknown")
+        assert catalog.records() == {"s": RECORD._replace(tokens=None, complete=False)}
 
 
 def test_two_processes_write_at_once(path: Path) -> None:
@@ -300,15 +284,17 @@ def test_closing_writes_what_is_left_and_does_not_fail(path: Path) -> None:
         catalog._connection.execute("PRAGMA busy_timeout = 10")
         catalog.close()
         other.execute("ROLLBACK")
+    with Catalog(path) as catalog:
+        assert catalog.records() == {}, "the file was held, or this shows nothing"
 
 
 def test_a_catalog_is_looked_at_without_being_changed(path: Path) -> None:
-    assert catalog_is_healthy(path) is None
+    assert catalog_fault(path) is None
     with Catalog(path) as catalog:
         catalog.put("s", RECORD)
-    assert catalog_is_healthy(path) is None
+    assert catalog_fault(path) is None
     path.write_bytes(b"garbage" * 1000)
-    assert catalog_is_healthy(path)
+    assert catalog_fault(path)
     assert path.read_bytes() == b"garbage" * 1000
 
 
@@ -322,8 +308,7 @@ def test_many_threads_share_a_catalog(path: Path) -> None:
                 if number % 10 == 0:
                     catalog.flush()
                     catalog.records()
-                    catalog.failures_in([f"{name}/{number}.png"])
-                    catalog.reload_if_changed()
+                    catalog.failures_of(name)
 
         threads = [threading.Thread(target=use, args=(name,)) for name in "abcd"]
         for thread in threads:
@@ -332,3 +317,58 @@ def test_many_threads_share_a_catalog(path: Path) -> None:
             thread.join()
     with Catalog(path) as catalog:
         assert len(catalog.directories()) == len(catalog.failures()) == 400
+
+
+# -- beside the watcher
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_beside_the_watcher_the_failures_are_shared(path: Path) -> None:
+    with Catalog(path) as watchers, Catalog.beside_the_watcher(path) as ours:
+        ours.put_failure(failure("s/a.png"))
+        assert list(watchers.failures()) == ["s/a.png"]
+        watchers.drop_failure("s/a.png")
+        assert ours.failure("s/a.png") is None
+        watchers.put_failure(failure("s/undecodable\udcff.png"))
+        assert ours.failure("s/undecodable\udcff.png") == failure("s/undecodable\udcff.png")
+
+
+@pytest.mark.parametrize("state", ["absent", "garbage", "newer"])
+def test_beside_the_watcher_a_catalog_that_cannot_be_used_is_left_alone(tmp_path: Path, state: str) -> None:
+    path = tmp_path / "catalog"
+    if state == "garbage":
+        path.write_bytes(b"no database" * 1000)
+    elif state == "newer":
+        with Catalog(path) as catalog:
+            catalog.put("s", RECORD)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = contents(tmp_path)
+    with Catalog.beside_the_watcher(path) as ours:
+        ours.put_failure(failure("s/a.png"))
+        assert ours.failure("s/a.png") == failure("s/a.png")
+        ours.drop_failure("s/a.png")
+        assert ours.failure("s/a.png") is None
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_failure_that_cannot_be_written_is_no_error(path: Path) -> None:
+    with Catalog(path) as catalog, kept_by_a_writer(path):
+        catalog.put_failure(failure("s/a.png"))
+        assert catalog.failures() == {}
+
+
+@contextlib.contextmanager
+def kept_by_a_writer(path: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@pytest.mark.parametrize(("key", "parent"), [("a.png", ""), ("s/a.png", "s"), ("s/deep/a.png", "s/deep"), ("", "")])
+def test_the_parent_of_a_key(key: str, parent: str) -> None:
+    assert parent_of(key) == parent

@@ -6,51 +6,31 @@ import threading
 
 import pytest
 
-from sdgen_thumbnail_plugin.engine.memory_budget import MemoryBudget, NoRoom
-from waiting import wait_for
+from sdgen_thumbnail_plugin.engine.memory_budget import MemoryBudget
+from support.waiting import wait_for
 
 
-def test_the_room_lets_in_what_fits_and_one_giant_at_a_time() -> None:
-    room = MemoryBudget(100)
-
-    def fits(pixels: int) -> bool:
-        try:
-            with room(pixels):
-                return True
-        except NoRoom:
-            return False
-
-    with room(60):
-        assert fits(40)
-        assert not fits(41)
-        with room(101):
-            assert not fits(1000)
-            assert fits(40)
-        assert fits(1000)
-    assert fits(100)
-
-
-def test_a_waiting_room_lets_in_as_soon_as_there_is_room() -> None:
-    room = MemoryBudget(100, waits=True)
+def test_a_waiting_budget_lets_in_as_soon_as_there_is_room() -> None:
+    budget = MemoryBudget(100)
     entered = threading.Event()
 
     def enter() -> None:
-        with room(60):
+        with budget(60):
             entered.set()
 
-    with room(60):
+    with budget(60):
         thread = threading.Thread(target=enter)
         thread.start()
         assert not entered.wait(0.1)
-        with room(40):
+        with budget(40):
             pass
         assert not entered.wait(0.05)
     wait_for(entered.is_set)
     thread.join()
 
 
-def test_giants_take_turns_in_a_waiting_room_and_small_ones_pass_them() -> None:
-    room = MemoryBudget(100, waits=True)
+def test_giants_take_turns_and_small_ones_pass_them() -> None:
+    budget = MemoryBudget(100)
     inside, most = 0, 0
     done: list[int] = []
     changing = threading.Lock()
@@ -58,7 +38,7 @@ def test_giants_take_turns_in_a_waiting_room_and_small_ones_pass_them() -> None:
 
     def giant(pixels: int) -> None:
         nonlocal inside, most
-        with room(pixels):
+        with budget(pixels):
             with changing:
                 inside += 1
                 most = max(most, inside)
@@ -72,7 +52,7 @@ def test_giants_take_turns_in_a_waiting_room_and_small_ones_pass_them() -> None:
     for thread in threads:
         thread.start()
     assert first_is_inside.wait(5)
-    with room(100):
+    with budget(100):
         assert done == []
     leave.set()
     for thread in threads:
@@ -82,9 +62,9 @@ def test_giants_take_turns_in_a_waiting_room_and_small_ones_pass_them() -> None:
 
 
 @pytest.mark.parametrize("pixels", [100, 101])
-def test_an_error_inside_gives_the_room_back(pixels: int) -> None:
-    room = MemoryBudget(100)
-    with pytest.raises(MemoryError), room(pixels):
+def test_an_error_inside_gives_the_budget_back(pixels: int) -> None:
+    budget = MemoryBudget(100)
+    with pytest.raises(MemoryError), budget(pixels):
         raise MemoryError
-    with room(pixels):
+    with budget(pixels):
         pass

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from drawing import as_png
-from engines import LONG_AGO_S, Engine, draw, inodes, open_engine, session_of
-from sdgen_thumbnail_plugin.engine.renames import Orphans, packed_stamps, unpacked_stamps
+from sdgen_thumbnail_plugin.engine.renames import LostThumbnails
+from sdgen_thumbnail_plugin.imaging.webp import Mark, marked
 from sdgen_thumbnail_plugin.model import Stamp
-from watching import Project
+from sdgen_thumbnail_plugin.storage.base import Listing
+from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
+from support.engine import Engine, open_engine
+from support.pictures import as_png
+from support.project import LONG_AGO_S, QUICK, Project, draw, inodes, session_of, thumbnail_bytes
 
 OLD, NEW = session_of(1), session_of(2)
 NS = LONG_AGO_S * 10**9
@@ -50,9 +54,9 @@ def settle(project: Project) -> None:
 
 def made_complete(project: Project) -> None:
     with open_engine(project) as engine:
-        engine.audit()
+        engine.catch_up()
         settle(project)
-        engine.audit()
+        engine.catch_up()
 
 
 @pytest.fixture
@@ -65,18 +69,10 @@ def complete(project: Project) -> Project:
     return project
 
 
-@pytest.fixture(params=["smart", "audit"])
-def after(request: pytest.FixtureRequest) -> str:
-    """Catching up begins with its smart half, or is the audit alone."""
-    return str(request.param)
-
-
-def caught_up(project: Project, after: str, *, height_px: int = 32) -> list[str]:
+def caught_up(project: Project, *, height_px: int = 32) -> list[str]:
     """What the next start makes."""
     with open_engine(project, height_px=height_px) as engine:
-        if after == "smart":
-            engine.smart()
-        summary = engine.audit()
+        summary = engine.catch_up()
         assert summary.held_back == 0
         assert_exact(engine)
         return engine.made()
@@ -89,89 +85,91 @@ def assert_exact(engine: Engine) -> None:
     assert all(project.is_fresh(str(key.with_suffix(".png"))) for key in sources)
 
 
-def test_a_session_renamed_while_away_keeps_its_thumbnails(complete: Project, after: str) -> None:
+def test_a_session_renamed_while_away_keeps_its_thumbnails(complete: Project) -> None:
     before = inodes(complete)
     (complete.results / OLD).rename(complete.results / NEW)
-    assert caught_up(complete, after) == []
+    assert caught_up(complete) == []
     assert inodes(complete) == {key.replace(OLD, NEW): inode for key, inode in before.items()}
     assert not (complete.thumbnails / OLD).exists()
 
 
-def test_a_session_moved_into_a_folder_keeps_its_thumbnails(complete: Project, after: str) -> None:
+def test_a_session_moved_into_a_folder_keeps_its_thumbnails(complete: Project) -> None:
     before = inodes(complete)
     (complete.results / "archive").mkdir()
     (complete.results / OLD).rename(complete.results / "archive" / OLD)
-    assert caught_up(complete, after) == []
+    assert caught_up(complete) == []
     assert sorted(inodes(complete).values()) == sorted(before.values())
 
 
-def test_a_renamed_session_that_lost_an_image_keeps_the_other_thumbnails(complete: Project, after: str) -> None:
+def test_a_renamed_session_that_lost_an_image_keeps_the_other_thumbnails(complete: Project) -> None:
     (complete.results / OLD).rename(complete.results / NEW)
     (complete.results / NEW / "001.png").unlink()
-    assert caught_up(complete, after) == []
+    assert caught_up(complete) == []
 
 
-def test_many_renamed_sessions_are_not_held_back_as_deleted_ones(project: Project, after: str) -> None:
+def test_many_renamed_sessions_are_not_held_back_as_deleted_ones(project: Project) -> None:
     for day in range(1, 6):
         draw_telling(project, session_of(day), 25)
     made_complete(project)
     for day in range(1, 6):
         (project.results / session_of(day)).rename(project.results / session_of(day + 20))
-    assert caught_up(project, after) == []
+    assert caught_up(project) == []
 
 
-def test_an_image_renamed_while_away_keeps_its_thumbnail(complete: Project, after: str) -> None:
+def test_an_image_renamed_while_away_keeps_its_thumbnail(complete: Project) -> None:
     before = inodes(complete)
     (complete.results / OLD / "001.png").rename(complete.results / OLD / "best.png")
-    assert caught_up(complete, after) == []
+    assert caught_up(complete) == []
     assert inodes(complete)[f"{OLD}/best.webp"] == before[f"{OLD}/001.webp"]
 
 
-@pytest.mark.parametrize(("start", "end"), [(OLD, session_of(3)), (session_of(3), OLD), (OLD, "favourites")])
-def test_an_image_moved_to_another_session_while_away_keeps_its_thumbnail(
-    complete: Project, start: str, end: str
-) -> None:
+def test_an_image_of_a_session_that_is_gone_keeps_its_thumbnail_in_another_one(complete: Project) -> None:
     before = inodes(complete)
-    (complete.results / end).mkdir(exist_ok=True)
-    (complete.results / start / "001.png").rename(complete.results / end / "moved.png")
-    assert caught_up(complete, "audit") == []
-    assert inodes(complete)[f"{end}/moved.webp"] == before[f"{start}/001.webp"]
+    (complete.results / OLD / "001.png").rename(complete.results / session_of(3) / "moved.png")
+    shutil.rmtree(complete.results / OLD)
+    assert caught_up(complete) == []
+    assert inodes(complete)[f"{session_of(3)}/moved.webp"] == before[f"{OLD}/001.webp"]
 
 
-def test_an_image_renamed_and_written_over_is_made_anew(complete: Project, after: str) -> None:
+def test_an_image_moved_to_another_session_has_its_thumbnail_there(complete: Project) -> None:
+    (complete.results / OLD / "001.png").rename(complete.results / session_of(3) / "moved.png")
+    assert caught_up(complete) in ([], [f"{session_of(3)}/moved.png"])
+
+
+def test_an_image_renamed_and_written_over_is_made_anew(complete: Project) -> None:
     new = complete.results / OLD / "other.png"
     (complete.results / OLD / "001.png").rename(new)
     stamp = new.stat()
     new.write_bytes(new.read_bytes() + b"more")
     os.utime(new, ns=(stamp.st_mtime_ns, stamp.st_mtime_ns))
-    assert caught_up(complete, after) == [f"{OLD}/other.png"]
+    assert caught_up(complete) == [f"{OLD}/other.png"]
 
 
-def test_a_copy_with_the_same_time_gets_a_thumbnail_of_its_own(complete: Project, after: str) -> None:
+def test_a_copy_with_the_same_time_gets_a_thumbnail_of_its_own(complete: Project) -> None:
     before = inodes(complete)
     shutil.copy2(complete.results / OLD / "001.png", complete.results / OLD / "copy.png")
-    assert caught_up(complete, after) == [f"{OLD}/copy.png"]
+    assert caught_up(complete) == [f"{OLD}/copy.png"]
     assert before.items() <= inodes(complete).items()
 
 
-def test_images_that_nothing_tells_apart_are_made_anew(project: Project, after: str) -> None:
+def test_images_that_nothing_tells_apart_are_made_anew(project: Project) -> None:
     for key in draw(project, OLD, 2):
         os.utime(project.results / key, ns=(NS + 5, NS + 5))
     made_complete(project)
     for name in ("000", "001"):
         (project.results / OLD / f"{name}.png").rename(project.results / OLD / f"{name}-renamed.png")
-    assert len(caught_up(project, after)) == 2
+    assert len(caught_up(project)) == 2
 
 
-def test_times_in_whole_seconds_tell_nothing(project: Project, after: str) -> None:
+def test_times_in_whole_seconds_tell_nothing(project: Project) -> None:
     draw(project, OLD, 1)
     made_complete(project)
     (project.results / OLD / "000.png").rename(project.results / OLD / "renamed.png")
-    assert caught_up(project, after) == [f"{OLD}/renamed.png"]
+    assert caught_up(project) == [f"{OLD}/renamed.png"]
     settle(project)
-    caught_up(project, after)
+    caught_up(project)
     (project.results / OLD).rename(project.results / NEW)
-    assert caught_up(project, after) == [f"{NEW}/renamed.png"]
+    assert caught_up(project) == [f"{NEW}/renamed.png"]
 
 
 @pytest.fixture
@@ -199,7 +197,7 @@ def test_two_thumbnails_made_from_one_of_two_images_alike_are_found_out(project:
     # As when the other had its name for a moment, and was read then.
     shutil.copy2(project.thumbnail(twins[0]), project.thumbnail(twins[1]))
     with open_engine(project) as engine:
-        engine.audit(everything=True)
+        engine.catch_up(everything=True)
         assert engine.made() == [twins[1]]
     assert [shown(project, key) for key in twins] == ["red", "blue"]
 
@@ -211,15 +209,15 @@ def test_a_rename_told_late_leaves_the_thumbnail_of_an_image_alike_alone(project
     (project.results / twins[1]).rename(project.results / OLD / "002.png")
     project.thumbnail(twins[1]).replace(project.thumbnail(twins[0]))
     with open_engine(project) as engine:
-        assert not engine.reconciler.rename_image(twins[0], f"{NEW}/000.png")
-        engine.audit()
+        assert not engine.directories.rename_image(twins[0], f"{NEW}/000.png")
+        engine.catch_up()
     assert shown(project, f"{NEW}/000.png") == "red"
     assert shown(project, f"{OLD}/002.png") == "blue"
 
 
-def test_thumbnails_made_with_other_settings_are_not_reused(complete: Project, after: str) -> None:
+def test_thumbnails_made_with_other_settings_are_not_reused(complete: Project) -> None:
     (complete.results / OLD).rename(complete.results / NEW)
-    assert len(caught_up(complete, after, height_px=20)) == 8
+    assert len(caught_up(complete, height_px=20)) == 8
 
 
 def test_a_failed_image_moves_along_and_is_not_tried_again(complete: Project) -> None:
@@ -228,35 +226,60 @@ def test_a_failed_image_moves_along_and_is_not_tried_again(complete: Project) ->
     made_complete(complete)
     (complete.results / OLD).rename(complete.results / NEW)
     with open_engine(complete) as engine:
-        engine.audit()
+        engine.catch_up()
         assert engine.made() == []
         assert list(engine.catalog.failures()) == [f"{NEW}/bad.png"]
 
 
-@given(st.dictionaries(st.text(), stamps))
-def test_packed_stamps_are_those_of_the_images_in_the_order_of_their_names(sources: dict[str, Stamp]) -> None:
-    assert unpacked_stamps(packed_stamps(sources)) == [sources[key] for key in sorted(sources)]
+class Thumbnails(LocalImageStorage):
+    """Thumbnails that exist as heads alone."""
+
+    def __init__(self, heads: dict[str, bytes]) -> None:
+        super().__init__(Path("/nowhere"), ".webp")
+        self._heads = heads
+
+    def list_directory(self, directory: str) -> Listing:
+        return Listing({key: Stamp(1, 1) for key in self._heads if key.startswith(f"{directory}/")})
+
+    def read_heads(self, keys: Sequence[str], limit_bytes: int) -> dict[str, bytes]:
+        return {key: self._heads[key][:limit_bytes] for key in keys if key in self._heads}
+
+
+def lost(made_from: dict[str, Stamp]) -> LostThumbnails:
+    """Thumbnails by what they were made from."""
+    webp = thumbnail_bytes()
+    plain = webp[:12] + webp[webp.index(b"VP8 ") :]
+    heads = {key: marked(plain, Mark(stamp, 0, QUICK.quality, QUICK.method)) for key, stamp in made_from.items()}
+    return LostThumbnails(Thumbnails(heads), QUICK)
 
 
 def test_a_directory_that_is_back_is_no_longer_offered() -> None:
-    sources = {"s/a.png": Stamp(5, 100)}
-    orphans = Orphans()
-    assert orphans.note_gone(["s", "t"], ["s"]) == ["s"]
-    orphans.note_directory("s", packed_stamps(sources))
-    assert orphans.note_gone(["t"], []) == []
-    assert orphans.note_gone(["s", "t"], ["s"]) == []
-    orphans.note_gone(["s", "t"], [])
-    assert orphans.take_directory(sources) is None
-    assert orphans.note_gone(["s"], ["s"]) == ["s"]
+    found = lost({"s/a.webp": Stamp(5, 100)})
+    found.note_gone(["s"])
+    assert found.find_directory("t", {"t/a.png": Stamp(5, 100)}) == "s"
+    found.forget_directory("s")
+    assert found.find_directory("t", {"t/a.png": Stamp(5, 100)}) is None
 
 
-@given(st.dictionaries(st.text(min_size=1), stamps, max_size=8))
-def test_a_thumbnail_is_offered_once_and_only_for_its_own_stamp(sources: dict[str, Stamp]) -> None:
-    orphans = Orphans()
-    thumbnails = {key: Stamp(stamp.mtime_ns, 7) for key, stamp in sources.items()}
-    orphans.note_images(thumbnails, thumbnails, packed_stamps(sources))
+def test_a_directory_is_offered_for_all_its_images_by_the_same_names_only() -> None:
+    found = lost({"s/a.webp": Stamp(5, 100), "s/b.webp": Stamp(6, 100)})
+    found.note_gone(["s"])
+    both = {"t/a.png": Stamp(5, 100), "t/b.png": Stamp(6, 100)}
+    assert found.find_directory("t", both) == "s"
+    assert found.find_directory("t", both | {"t/new.png": Stamp(7, 1)}) == "s"
+    assert found.find_directory("t", {"t/a.png": Stamp(5, 100)}) is None
+    assert found.find_directory("t", {"t/b.png": Stamp(5, 100), "t/a.png": Stamp(6, 100)}) is None
+    assert found.find_directory("t", both | {"t/old.png": Stamp(10**9, 1)}) is None, "a time in whole seconds"
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_characters="/"), min_size=1), stamps, max_size=8))
+def test_a_thumbnail_is_offered_for_its_own_stamp_only_and_not_where_two_are_alike(sources: dict[str, Stamp]) -> None:
+    found = lost({f"s/{name}.webp": stamp for name, stamp in sources.items()})
+    found.note_orphans(f"s/{name}.webp" for name in sources)
+    for name, stamp in sources.items():
+        alike = [other for other in sources if sources[other] == stamp]
+        expected = {"t/x.png": f"s/{name}.webp"} if len(alike) == 1 and stamp.version % 10**9 else {}
+        assert found.find_images({"t/x.png": stamp}) == expected
     for stamp in sources.values():
-        found = orphans.take_image(stamp)
-        alike = [key for key in sources if sources[key].mtime_ns == stamp.mtime_ns]
-        assert found == (alike[0] if len(alike) == 1 and stamp.mtime_ns % 10**9 else None)
-        assert orphans.take_image(stamp) is None
+        found.forget_image(stamp)
+        assert found.find_images({"t/x.png": stamp}) == {}

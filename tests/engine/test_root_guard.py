@@ -1,17 +1,17 @@
-"""Whether a root is the one whose thumbnails there are."""
+"""Whether a source is the one whose thumbnails these are."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.engine.catalog import Catalog
-from sdgen_thumbnail_plugin.engine.records import DirectoryRecord
+from sdgen_thumbnail_plugin.engine.catalog import Catalog, DirectoryRecord
 from sdgen_thumbnail_plugin.engine.root_guard import RootGuard
 from sdgen_thumbnail_plugin.errors import StorageUnavailableError
+from sdgen_thumbnail_plugin.storage.base import Listing
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
 
 SESSION = "20251101_120000-session"
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Drive:
 
 
 @pytest.fixture
-def trust(source: Drive, tmp_path: Path) -> Iterator[RootGuard]:
+def guard(source: Drive, tmp_path: Path) -> Iterator[RootGuard]:
     with Catalog(tmp_path / "catalog.sqlite3") as catalog:
         catalog.put(SESSION, DirectoryRecord(images=1, thumbnails=1))
         yield RootGuard(source, catalog)
@@ -57,60 +57,60 @@ def empty(source: Drive) -> None:
 
 
 def test_a_root_in_which_a_known_session_has_its_images_is_trusted_and_asked_once(
-    source: Drive, trust: RootGuard
+    source: Drive, guard: RootGuard
 ) -> None:
     for _ in range(3):
-        assert trust.holds()
+        assert guard.trusts_source()
     assert source.listed == 1
 
 
-def test_a_session_of_the_known_name_without_images_says_nothing(source: Drive, trust: RootGuard) -> None:
+def test_a_session_of_the_known_name_without_images_says_nothing(source: Drive, guard: RootGuard) -> None:
     (Path(source.location) / SESSION / "a.png").unlink()
-    assert not trust.holds()
+    assert not guard.trusts_source()
 
 
 def test_images_of_the_root_itself_count(source: Drive, tmp_path: Path) -> None:
     with Catalog(tmp_path / "other.sqlite3") as catalog:
         catalog.put("", DirectoryRecord(images=1))
-        trust = RootGuard(source, catalog)
-        assert not trust.holds(), "every folder has a root"
+        guard = RootGuard(source, catalog)
+        assert not guard.trusts_source(), "every folder has a root"
         put(Path(source.location) / "a.png")
-        assert trust.holds()
+        assert guard.trusts_source()
 
 
-def test_the_last_images_may_go_while_it_is_the_same_root(source: Drive, trust: RootGuard) -> None:
-    assert trust.holds()
+def test_the_last_images_may_go_while_it_is_the_same_root(source: Drive, guard: RootGuard) -> None:
+    assert guard.trusts_source()
     empty(source)
-    assert trust.holds()
+    assert guard.trusts_source()
     (Path(source.location) / "notes.txt").unlink()
-    assert not trust.holds(), "it is empty"
+    assert not guard.trusts_source(), "it is empty"
 
 
-def test_what_was_seen_and_is_gone_already_was_seen(source: Drive, trust: RootGuard) -> None:
-    trust.note(SESSION)
+def test_what_was_seen_and_is_gone_already_was_seen(source: Drive, guard: RootGuard) -> None:
+    guard.note_image_in(SESSION)
     empty(source)
-    assert trust.holds()
+    assert guard.trusts_source()
 
 
 @pytest.mark.parametrize("meanwhile", [None, "0:50", "broken"])
 def test_another_root_with_the_number_of_the_last_one_is_not_trusted(
-    source: Drive, trust: RootGuard, meanwhile: str | None
+    source: Drive, guard: RootGuard, meanwhile: str | None
 ) -> None:
-    assert trust.holds()
+    assert guard.trusts_source()
     empty(source)
     source.number = meanwhile
-    assert not trust.holds()
+    assert not guard.trusts_source()
     source.number = "8:1"  # the next drive is plugged into the same place
-    assert not trust.holds()
+    assert not guard.trusts_source()
     put(Path(source.location) / SESSION / "a.png")
-    assert trust.holds()
+    assert guard.trusts_source()
 
 
-def test_a_session_under_another_name_is_proof_once_it_is_seen(source: Drive, trust: RootGuard) -> None:
+def test_a_session_under_another_name_is_proof_once_it_is_seen(source: Drive, guard: RootGuard) -> None:
     (Path(source.location) / SESSION).rename(Path(source.location) / "renamed")
-    assert not trust.holds()
-    trust.note("renamed")
-    assert trust.holds()
+    assert not guard.trusts_source()
+    guard.note_image_in("renamed")
+    assert guard.trusts_source()
 
 
 @pytest.mark.parametrize("below", ["", "/portraits"])
@@ -121,20 +121,20 @@ def test_the_one_session_left_of_many_is_found_and_those_that_are_gone_are_not_a
     empty(source)
     put(Path(source.location) / left / "a.png")
     asked: list[str] = []
-    look = source.directory_mtimes
+    look: Callable[[str], Listing] = source.list_directory
 
-    def note(directories: list[str]) -> dict[str, int | None]:
-        asked.extend(directories)
-        return look(directories)
+    def note(directory: str) -> Listing:
+        asked.append(directory)
+        return look(directory)
 
-    monkeypatch.setattr(source, "directory_mtimes", note)
+    monkeypatch.setattr(source, "list_directory", note)
     with Catalog(tmp_path / "many.sqlite3") as catalog:
         catalog.put(left, DirectoryRecord(images=1, thumbnails=1))
         for number in range(1000):
             catalog.put(f"20250102_{number:06}-gone", DirectoryRecord(images=1, thumbnails=1))
-        trust = RootGuard(source, catalog)
-        assert trust.holds()
+        guard = RootGuard(source, catalog)
+        assert guard.trusts_source()
         assert left in asked
         assert len(asked) < 200
         (Path(source.location) / left / "a.png").unlink()
-        assert not RootGuard(source, catalog).holds()
+        assert not RootGuard(source, catalog).trusts_source()

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from drawing import as_png
-from engines import LONG_AGO_S, Engine, draw, open_engine, session_of
 from sdgen_thumbnail_plugin.errors import DiskFullError, StorageUnavailableError
 from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
 from sdgen_thumbnail_plugin.storage.base import StoredImage
-from waiting import wait_for
-from watching import Project, png
+from support.engine import Engine, open_engine
+from support.pictures import as_png, png
+from support.project import LONG_AGO_S, Project, draw, session_of
+from support.waiting import wait_for
 
 SESSION = session_of(1)
 
@@ -201,17 +201,17 @@ def test_small_images_pass_a_giant_that_is_being_made(project: Project) -> None:
     (project.results / "giant.png").write_bytes(as_png(Image.new("RGB", (400, 400))))
     inside, leave = threading.Event(), threading.Event()
     with open_engine(project, count=2, budget_pixels=ROOM) as engine:
-        room = engine.workers._room
+        room = engine.workers._budget
 
         @contextlib.contextmanager
-        def slow_room(pixels: int) -> Iterator[None]:
+        def slow_budget(pixels: int) -> Iterator[None]:
             with room(pixels):
                 if pixels > ROOM:
                     inside.set()
                     assert leave.wait(20)
                 yield
 
-        engine.workers._room = slow_room  # type: ignore[assignment]
+        engine.workers._budget = slow_budget  # type: ignore[assignment]
         engine.ask("giant.png")
         assert inside.wait(20)
         engine.ask(small)
@@ -236,8 +236,7 @@ def test_a_young_truncated_image_is_made_once_a_writer_completes_it(project: Pro
         path.write_bytes(data)
 
     with open_engine(project) as engine:
-        reconciler = engine.reconciler
-        source_read = engine.source.read_image
+        source_read: Callable[..., StoredImage] = engine.source.read_image
 
         def noted(key: str, *, limit_bytes: int | None = None) -> StoredImage:
             tried.set()
@@ -245,7 +244,7 @@ def test_a_young_truncated_image_is_made_once_a_writer_completes_it(project: Pro
 
         writer = threading.Thread(target=complete)
         writer.start()
-        reconciler.source.read_image = noted  # type: ignore[method-assign]
+        engine.source.read_image = noted
         engine.ask("slow.png")
         engine.idle()
         writer.join()
@@ -270,14 +269,14 @@ def test_an_old_truncated_image_is_a_failure_at_once(project: Project) -> None:
 def test_an_exception_in_a_job_does_not_end_the_worker(project: Project, caplog: pytest.LogCaptureFixture) -> None:
     broken, other = draw(project, SESSION, 2)
     with open_engine(project, count=1) as engine:
-        make = engine.reconciler.make_image_right
+        make = engine.images.reconcile
 
         def fail(key: str, **options: object) -> Outcome:
             if key == broken:
                 raise RuntimeError("a bug")
             return make(key, **options)  # type: ignore[arg-type]
 
-        engine.reconciler.make_image_right = fail  # type: ignore[method-assign]
+        engine.images.reconcile = fail  # type: ignore[method-assign]
         engine.workers.submit_directory(SESSION, Priority.URGENT)
         engine.idle()
         assert engine.made() == [other]
@@ -306,8 +305,8 @@ def test_a_full_disk_calls_off_what_is_not_patient(project: Project, small_disk:
         assert not engine.made()
         assert not engine.catalog.failures()
         assert not list(small_disk.rglob(".*sdgen-tmp"))
-        (trouble,) = engine.workers.troubles()
-        assert "no space left on device" in trouble.message
+        (problem,) = engine.workers.problems()
+        assert "no space left on device" in problem.message
 
 
 def test_a_patient_worker_recovers_from_a_full_disk_by_itself(project: Project, small_disk: Path) -> None:
@@ -318,13 +317,13 @@ def test_a_patient_worker_recovers_from_a_full_disk_by_itself(project: Project, 
         engine.ask(keys[0])
         wait_for(lambda: engine.kinds() == [OutcomeKind.DEFERRED])
         assert engine.workers.fault is None
-        assert len(engine.workers.troubles()) == 1
+        assert len(engine.workers.problems()) == 1
         filler.unlink()
         for key in keys:
             engine.ask(key)
         engine.idle()
         assert sorted(engine.made()) == keys
-        assert not engine.workers.troubles()
+        assert not engine.workers.problems()
         assert not engine.catalog.failures()
 
 
@@ -344,11 +343,11 @@ def test_a_deferred_image_keeps_its_directory_from_being_complete(project: Proje
     os.utime(project.results / SESSION, (LONG_AGO_S, LONG_AGO_S))
     project.thumbnails.write_text("a file, not a folder")
     with open_engine(project) as engine:
-        engine.audit()
-        assert engine.reconciler.changed_directories([SESSION]) == [SESSION]
+        engine.catch_up()
+        assert engine.directories.changed_directories([SESSION]) == [SESSION]
         project.thumbnails.unlink()
     with open_engine(project) as engine:
-        engine.audit()
+        engine.catch_up()
     assert project.is_exact()
 
 
@@ -387,3 +386,18 @@ def test_waiting_ends_when_the_workers_are_closed(project: Project) -> None:
 def test_waiting_for_too_long_says_so(project: Project) -> None:
     with open_engine(project) as engine:
         assert engine.workers.wait_for(lambda: False, 0.01) is False
+
+
+def test_no_count_is_lost_when_many_threads_count(project: Project) -> None:
+    with open_engine(project) as engine:
+
+        def count() -> None:
+            for _ in range(5000):
+                engine.workers.count(OutcomeKind.FRESH)
+
+        threads = [threading.Thread(target=count) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert engine.workers.counts == {OutcomeKind.FRESH: 40_000}

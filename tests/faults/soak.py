@@ -1,23 +1,21 @@
-"""A watcher lives through many days, compressed: nothing drifts, nothing grows, and `status` tells the truth.
+"""Many days of work in a short time: thumbnails stay exact, nothing grows, and `status` stays right.
 
     python tests/faults/soak.py [MINUTES [SEED]]
 
-30 minutes by default. A day: a session is generated, image after image; there is housekeeping (renames, moves, deletes,
-overwrites, a file that is no image); and after each part it is quiet until every image has its thumbnail, byte for byte
-the right one, and nothing else is in the target. Then memory, descriptors and threads of the watcher are read.
-The first watcher lives through two thirds of the time, so that what grows slowly has the time to be seen; the others
-are stopped, or killed, one after the other, and things happen while none is there. Ends with a table, one row for each
-watcher, and with exit code 1 if anything was not as it should be. Linux only.
+30 minutes by default. On each day a session is generated, image after image, then comes housekeeping: renames, moves,
+deletes, overwrites, a file that is not an image. After each part the run waits until every image has the right
+thumbnail, byte for byte, and the target holds nothing else; then it reads memory, descriptors and threads of the
+watcher. The first watcher runs for two thirds of the time, so that slow growth shows; the others are stopped or killed
+one after the other, with changes in between. Prints a table with one row for each watcher, and exits with 1 if anything
+was wrong. Linux only.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,12 +30,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from drawing import as_png, photo, picture_in
 from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
-from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
-from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
-from watching import Project, files_below, run_ours
+from support.commands import output_of, status
+from support.pictures import as_png, photo, picture_in
+from support.project import Project, files_below
+from support.waiting import wait_for
+from support.watcher import pid_of
 
 MIB = 1024 * 1024
 SIZES = ((512, 768), (256, 384), (160, 240))
@@ -57,13 +56,13 @@ ENOUGH = 6  # quiet points of one watcher, or the run says nothing about what gr
 MORE_DESCRIPTORS = 2  # than the warm process had: a catalog's page or a claim open at that moment
 
 
-class Violation(Exception):  # noqa: N818 - what the run is there to find
-    """Something was not as it should be."""
+class Violation(Exception):  # noqa: N818 - the run looks for them
+    """Something was wrong."""
 
 
 @dataclass
 class Life:
-    """What was read of one watcher at its quiet points."""
+    """Measurements of one watcher at its quiet points."""
 
     ended: str = ""
     days: int = 0
@@ -77,7 +76,7 @@ class Life:
         return max(values[:WARM_AFTER], default=0)
 
     def drift_mib(self) -> float:
-        """How much more memory it had in the last third of its warm life than in the first."""
+        """Growth of memory from the first third of its warm life to the last."""
         values = self.rss_mib[WARM_AFTER:]
         third = len(values) // 3
         return statistics.median(values[-third:]) - statistics.median(values[:third]) if third else 0.0
@@ -93,7 +92,7 @@ class Life:
 
 
 def draw_pictures() -> list[bytes]:
-    """Pictures no two of which are alike, and that have something to see in them."""
+    """Pictures that all differ."""
     hue = Image.new("RGB", (1, 1))
     drawn = []
     for number in range(PICTURES):
@@ -108,7 +107,7 @@ class Soak:
 
     Args:
         project: empty folders.
-        seed: what the random work is made from.
+        seed: of the random work.
     """
 
     def __init__(self, project: Project, seed: int) -> None:
@@ -126,8 +125,8 @@ class Soak:
     # -- the watcher
 
     def start(self) -> None:
-        run_ours(self.project, "start")
-        self.process = psutil.Process(int(self.project.home.pid_file.read_text("ascii")))
+        output_of(self.project, "start")
+        self.process = psutil.Process(pid_of(self.project))
         self.lives.append(Life())
 
     def end(self, *, killed: bool) -> None:
@@ -137,24 +136,14 @@ class Soak:
             self.process.kill()
             self.until("the killed watcher is gone", lambda: not is_alive(self.process))
         else:
-            run_ours(self.project, "stop")
+            output_of(self.project, "stop")
 
         def is_told() -> bool:
-            code, told = self.status()
-            return code == 3 and told["health"] == "not running" and bool(told["problems"]) == killed
+            told = status(self.project)
+            return told["health"] == "not running" and bool(told["problems"]) == killed
 
         # Of a killed process the first thread may be gone a moment before the last, which holds the lock.
-        self.until(f"status says that the watcher was {life.ended}", is_told, self.status)
-
-    def status(self) -> tuple[int, dict[str, Any]]:
-        """The exit code and the report of `status`."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-        done = subprocess.run(
-            [sys.executable, "-m", "sdgen_thumbnail_plugin", "status", "--json"], cwd=self.project.root,
-            env=environment | {HOME_VARIABLE: str(self.project.home.root)}, check=False, stdout=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-        return done.returncode, json.loads(done.stdout)
+        self.until(f"status says that the watcher was {life.ended}", is_told, lambda: status(self.project))
 
     # -- the work
 
@@ -165,7 +154,7 @@ class Soak:
         return sorted(path.name for path in self.project.results.iterdir() if path.is_dir())
 
     def write(self, key: str) -> None:
-        """A picture, in one of the ways in which programs write files."""
+        """Writes a picture in one of the ways in which programs write files."""
         number = self.random.randrange(PICTURES)
         data, path = self.pictures[number], self.path(key)
         way = self.random.choice(("at once", "into place", "slowly", "older"))
@@ -188,7 +177,7 @@ class Soak:
         self.broken.discard(key)
 
     def generate(self) -> None:
-        """A new session, image after image; the oldest ones go."""
+        """Generates a session, image after image, and deletes the oldest ones."""
         self.days += 1
         session = f"2025{self.days // 10_000 % 12 + 1:02}01_{self.days % 10_000:06}-session"
         self.path(session).mkdir()
@@ -252,14 +241,14 @@ class Soak:
             self.broken.add(new)
 
     def spoil(self, key: str) -> None:
-        """No image any more, whatever it is called."""
+        """Replaces an image by a file that is not one."""
         self.path(key).write_bytes(b"no image")
         self.broken.add(key)
 
     # -- the quiet points
 
     def quiet(self) -> None:
-        """Waits until all is as it should be, and status says so; then reads the process."""
+        """Waits until everything is right and ``status`` says so, then measures the process."""
         life = self.lives[-1]
         started_s = time.monotonic()
         self.until("source and thumbnails agree", lambda: not self.drift(), self.drift)
@@ -270,8 +259,8 @@ class Soak:
             nonlocal told
             if self.untruths(self.project.state()):  # cheaper to ask
                 return False
-            code, told = self.status()
-            return code == 0 and told["health"] == "well" and told["running"] and not self.untruths(told)
+            told = status(self.project)
+            return told["health"] == "healthy" and told["running"] and not self.untruths(told)
 
         # More than once: the numbers follow with the next look, and of the day before may be today's by chance.
         self.until("status agrees", is_told, lambda: [self.untruths(told), self.project.state()])
@@ -289,7 +278,7 @@ class Soak:
                 raise Violation(f"grew to {values[-1]:.0f} {name}: {[round(value) for value in values]}")
 
     def drift(self) -> list[str]:
-        """Thumbnails that are missing, wrong, or too many."""
+        """Thumbnails that are missing, wrong or without an image."""
         wanted = {key.replace(".png", ".webp"): key for key in self.shows if key not in self.broken}
         there = {path.as_posix() for path in files_below(self.project.thumbnails)}
         wrong = [f"{name}: {'missing' if name in wanted else 'too many'}" for name in sorted(there ^ wanted.keys())]
@@ -306,7 +295,7 @@ class Soak:
         return wrong
 
     def untruths(self, told: dict[str, Any]) -> list[str]:
-        """What a report says that is not so."""
+        """Statements of a report that are wrong."""
         sessions = {"complete": len(self.sessions()), "incomplete": 0}
         wanted = {
             "pid": self.process.pid, "phase": "watching", "images": len(self.shows), "failures": len(self.broken),
@@ -318,12 +307,10 @@ class Soak:
         ]
 
     def until(self, what: str, holds: Callable[[], object], details: Callable[[], object] = lambda: "") -> None:
-        deadline_s = time.monotonic() + MOST_S
-        while not holds():
-            if time.monotonic() > deadline_s:
-                log = self.project.log()[-3000:]
-                raise Violation(f"not within {MOST_S:.0f} s: {what}\n{details()}\n{log}")
-            time.sleep(0.05)
+        try:
+            wait_for(holds, MOST_S, lambda: f"{what}\n{details()}\n{self.project.log()[-3000:]}")
+        except AssertionError as error:
+            raise Violation(str(error)) from None
 
     # -- the run
 
@@ -334,7 +321,7 @@ class Soak:
         for number in range(1, watchers + 1):
             self.start()
             if self.days:
-                self.quiet()  # what happened while nobody watched
+                self.quiet()  # changes that no watcher saw
             while True:
                 self.generate()
                 self.quiet()
@@ -375,7 +362,7 @@ def main() -> int:
             violation = str(error)
         finally:
             if soak.lives and is_alive(soak.process):
-                run_ours(soak.project, "stop")
+                output_of(soak.project, "stop")
     print(f"{minutes:g} minutes, seed {seed}")
     print("| watcher | ended | days | quiet points | made | longest catch-up, s | RSS, MiB: warm → most |", end="")
     print(" from third to third | descriptors | threads |\n|" + " --- |" * 10)

@@ -1,13 +1,13 @@
-"""Whatever happens, in whatever order: after the next start's audit every image has its own fresh thumbnail.
+"""After any sequence of changes, and the audit of the next start, every image has its own fresh thumbnail.
 
-Hypothesis invents the sequences; what the source holds is known exactly, and each image has a colour that no other has,
-so that a thumbnail of another image is found out. What the design knowingly cannot see is excused: an image put where
-another one was with the same time (times are all that is compared), unless that is in whole seconds and their sizes
-differ; and two images whose time and size are the same and not in whole seconds (that is how a renamed image is known).
+Hypothesis generates the sequences. The test knows exactly what the source holds, and each image has its own colour, so
+that a thumbnail of another image shows. Two cases that the design cannot see are excused: an image that replaces
+another one of the same time (only times are compared), unless that is in whole seconds and their sizes differ; and two
+images of the same size and the same time, which is not in whole seconds (this is how a renamed image is recognised).
 
     python tests/faults/test_any_sequence.py [EXAMPLES [STEPS]]
 
-looks for as long as that takes.
+searches longer.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from counting import Faults
-from drawing import SIGNATURE, chunk, header_chunk
-from engines import LONG_AGO_S, Engine, open_engine
 from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
-from sdgen_thumbnail_plugin.engine.scan import parent_of
+from sdgen_thumbnail_plugin.engine.catalog import parent_of
 from sdgen_thumbnail_plugin.model import Priority, Stamp
-from watching import Project
+from support.engine import Engine, open_engine
+from support.pictures import SIGNATURE, chunk, header_chunk
+from support.project import LONG_AGO_S, Project
 
 SIDE_PX = 16
 SESSIONS = tuple(f"2025110{day}_120000-session" for day in range(1, 5))
@@ -67,7 +66,7 @@ class Picture:
 
 @cache
 def content(colour: int, size: int) -> bytes:
-    """A PNG of one colour; those of one size are equally long, whatever their colour."""
+    """A PNG of one colour; files of one size are equally long, whatever the colour."""
     rows = (b"\0" + bytes(COLOURS[colour]) * SIDE_PX) * SIDE_PX
     padding = chunk(b"prVt", bytes(100 * size))
     return (
@@ -87,14 +86,14 @@ def shown_by(thumbnail: Path) -> int:
 
 
 class Alike:
-    """Which images nobody can tell apart: a partition of the colours."""
+    """Images that cannot be distinguished: a partition of the colours."""
 
     def __init__(self) -> None:
         self._groups: dict[int, set[int]] = {}
         self._first: dict[object, int] = {}
 
     def note(self, sign: object, colour: int) -> None:
-        """An image had a sign; whatever else had the same one is like it."""
+        """Records the sign of an image; others with the same sign are like it."""
         self.join(colour, self._first.setdefault(sign, colour))
 
     def join(self, one: int, other: int) -> None:
@@ -109,7 +108,7 @@ class Alike:
 
 
 class AnySequence(RuleBasedStateMachine):
-    """The source, its thumbnails and the engine between them; what is done to all three, and what must hold."""
+    """The source, its thumbnails and the engine between them; changes to all three, and what must hold."""
 
     folder: ClassVar[Path]
 
@@ -132,7 +131,7 @@ class AnySequence(RuleBasedStateMachine):
     def start(self) -> None:
         self.running = contextlib.ExitStack()
         self.engine = self.running.enter_context(open_engine(self.project, height_px=SIDE_PX))
-        self.poll = DirectoryPoll(self.engine.reconciler, self.engine.sessions)
+        self.poll = DirectoryPoll(self.engine.directories, self.engine.parts.sessions)
         self.has_audited = False
 
     def teardown(self) -> None:
@@ -149,22 +148,22 @@ class AnySequence(RuleBasedStateMachine):
         return self.project.results / key
 
     def key(self, choice: int) -> str:
-        """One of the images there are."""
+        """One of the existing images."""
         return sorted(self.pictures)[choice % len(self.pictures)]
 
     def time_ns(self, kind: str, choice: int) -> int:
         if kind == "another's" and self.pictures:
-            return self.pictures[self.key(choice)].stamp.mtime_ns
+            return self.pictures[self.key(choice)].stamp.version
         if kind == "whole second":
             return NOW_NS + choice % 3 * SECOND_NS
         number = next(self.clock)
         return NOW_NS + (-number if kind == "older" else number) * (SECOND_NS + 7) + 1
 
     def holds(self, key: str, picture: Picture) -> None:
-        """From now on the source has a picture under this key."""
+        """Puts a picture into the source."""
         self.pictures[key] = picture
-        if picture.stamp.mtime_ns % SECOND_NS:
-            self.alike.note((key, picture.stamp.mtime_ns), picture.colour)
+        if picture.stamp.version % SECOND_NS:
+            self.alike.note((key, picture.stamp.version), picture.colour)
             self.alike.note(picture.stamp, picture.colour)
         else:
             self.alike.note((key, picture.stamp), picture.colour)
@@ -295,7 +294,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 5), at_once=st.booleans())
     def tell(self, count: int, at_once: bool) -> None:
-        """Some notifications arrive, late, in their order."""
+        """Delivers some notifications late, in their order."""
         told, self.untold = self.untold[:count], self.untold[count:]
         for hint in told:
             hint(self.engine)
@@ -308,7 +307,7 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        """A tick: once an audit has allowed deleting, all is as it should be afterwards."""
+        """A tick: once an audit has allowed deletes, everything is right afterwards."""
         findings = self.poll.look(share=1.0)
         for key in findings.files:
             self.engine.ask(key)
@@ -322,7 +321,7 @@ class AnySequence(RuleBasedStateMachine):
     def catch_up_again(self, smart: bool) -> None:
         if smart:
             self.engine.smart()
-        self.engine.audit(everything=self.unseen)
+        self.engine.catch_up(everything=self.unseen)
         self.has_audited = True
         self.unseen = False
         self.assert_exact()
@@ -338,18 +337,19 @@ class AnySequence(RuleBasedStateMachine):
 
     def catalog_files(self) -> dict[str, bytes]:
         path = self.engine.catalog.path
+        assert path is not None
         return {one.name: one.read_bytes() for one in path.parent.glob(f"{path.name}*")}
 
     @rule(
         ending=st.sampled_from(["orderly", "killed", "killed", "catalog of old", "catalog lost"]), smart=st.booleans()
     )
     def restart(self, ending: str, smart: bool) -> None:
-        """The watcher ends, one way or another; the next one catches up, and then all must be as it should be."""
+        """Ends the watcher in one way or another; the next one catches up, and then everything must be right."""
         self.end(ending)
         self.start()
         self.catch_up_again(smart)
         made = len(self.engine.made())
-        self.engine.audit(everything=True)
+        self.engine.catch_up(everything=True)
         assert self.engine.made()[made:] == [], "made again, though nothing happened"
 
     @rule(ending=st.sampled_from(["orderly", "killed"]))
@@ -359,6 +359,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def end(self, ending: str) -> None:
         files = self.catalog_files()  # a process that dies takes with it what it did not write
+        assert self.engine.catalog.path is not None
         folder = self.engine.catalog.path.parent
         self.running.close()
         self.untold.clear()
@@ -381,11 +382,11 @@ class AnySequence(RuleBasedStateMachine):
             assert all(self.path(folder).is_dir() for folder in made), f"left empty: {made}"
         for key, picture in self.pictures.items():
             thumbnail = self.project.thumbnail(key)
-            assert thumbnail.stat().st_mtime_ns == picture.stamp.mtime_ns, key
+            assert thumbnail.stat().st_mtime_ns == picture.stamp.version, key
             assert shown_by(thumbnail) in self.alike.of(picture.colour), f"{key} has the thumbnail of another image"
 
 
-# What the watcher's loop makes of each notification.
+# The engine's answer to each notification, as in the watcher's loop.
 
 
 def told_of_image(key: str, engine: Engine) -> None:
@@ -394,7 +395,7 @@ def told_of_image(key: str, engine: Engine) -> None:
 
 
 def told_of_moved_image(old: str, new: str, engine: Engine) -> None:
-    engine.reconciler.rename_image(old, new)
+    engine.directories.rename_image(old, new)
     for key in (new, old):
         told_of_image(key, engine)
 
@@ -410,14 +411,14 @@ def told_of_deleted_directory(directory: str, engine: Engine) -> None:
 
 
 def told_of_moved_directory(old: str, new: str, engine: Engine) -> None:
-    engine.reconciler.rename_directory(old, new)
+    engine.directories.rename_directory(old, new)
     engine.catalog.discover([new])
     for directory in (new, old):
         told_of_deleted_directory(directory, engine)
 
 
 def search(place: Path, *, examples: int, steps: int) -> None:
-    """Tries so many sequences of so many steps."""
+    """Tries a number of sequences."""
     chosen = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -432,13 +433,12 @@ def search(place: Path, *, examples: int, steps: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_after_any_sequence_of_events_every_image_has_its_own_thumbnail(tmp_path: Path, faults: Faults) -> None:
+def test_after_any_sequence_of_events_every_image_has_its_own_thumbnail(tmp_path: Path) -> None:
     examples = 200
-    faults.try_several(examples)
     search(tmp_path, examples=examples, steps=30)
 
 
-# What such a search found, each by itself.
+# Sequences that such a search found.
 
 
 @pytest.fixture
@@ -468,18 +468,18 @@ def test_an_older_image_written_over_one_in_a_new_session_gets_its_own_thumbnail
             image = put(project, "a.png", colour, time_ns)
             told_of_image(key, engine)
             engine.idle()
-        engine.audit(everything=True)
+        engine.catch_up(everything=True)
         assert shown(project, image) == 2
 
 
 def test_a_lost_catalog_costs_time_and_no_wrong_thumbnail(project: Project) -> None:
     put(project, "a.png", 1, NOW_NS + 5)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
     shutil.rmtree(project.home.root)
     image = put(project, "a.png", 2, NOW_NS - 5)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit(everything=True)
+        engine.catch_up(everything=True)
     assert shown(project, image) == 2
 
 
@@ -491,14 +491,14 @@ def test_a_broken_image_that_went_while_nobody_watched_is_no_longer_told_as_fail
     put(project, "good.png", 2, NOW_NS + 7)
     bad.write_bytes(b"no image")
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
         assert len(engine.catalog.failures()) == 1
     if ending == "deleted":
         bad.unlink()
     else:
         bad.rename(bad.with_name("renamed.png"))
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit(everything=True)
+        engine.catch_up(everything=True)
         assert list(engine.catalog.failures()) == ([f"{SESSIONS[0]}/renamed.png"] if ending == "renamed" else [])
 
 
@@ -507,10 +507,10 @@ def test_a_session_whose_thumbnails_were_deleted_leaves_no_folder_behind(project
     (project.results / SESSIONS[0] / name).parent.mkdir(exist_ok=True)
     put(project, name, 1, NOW_NS + 5)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
         project.thumbnail(f"{SESSIONS[0]}/{name}").unlink()
         shutil.rmtree(project.results / SESSIONS[0])
-        engine.audit()
+        engine.catch_up()
         assert list(project.thumbnails.iterdir()) == []
 
 
@@ -518,9 +518,9 @@ def test_a_renamed_session_that_holds_only_a_folder_leaves_none_behind(project: 
     (project.results / SESSIONS[0] / "below").mkdir()
     put(project, "below/a.png", 1, NOW_NS + 5)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
         (project.results / SESSIONS[0]).rename(project.results / SESSIONS[1])
-        engine.audit()
+        engine.catch_up()
         assert [path.name for path in project.thumbnails.iterdir()] == [SESSIONS[1]]
 
 
@@ -529,11 +529,11 @@ def test_a_renamed_session_is_made_right_with_all_below_it_at_one_look(project: 
     put(project, "a.png", 1, NOW_NS + 5)
     put(project, "below/b.png", 2, NOW_NS + 7)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
         project.thumbnail(f"{SESSIONS[0]}/below/b.png").unlink()
         (project.results / SESSIONS[0]).rename(project.results / SESSIONS[1])
         directories = [SESSIONS[0], f"{SESSIONS[0]}/below"]
-        assert engine.reconciler.changed_directories(directories) == directories  # that they are gone is known first
+        assert engine.directories.changed_directories(directories) == directories  # that they are gone is known first
         engine.workers.submit_directory(SESSIONS[1], Priority.AUDIT)
         engine.idle()
         assert shown(project, project.results / SESSIONS[1] / "below" / "b.png") == 2
@@ -542,24 +542,24 @@ def test_a_renamed_session_is_made_right_with_all_below_it_at_one_look(project: 
 def test_of_two_images_that_are_alike_none_gets_the_others_thumbnail(project: Project) -> None:
     first, second = put(project, "a.png", 1, NOW_NS + 5), put(project, "b.png", 2, NOW_NS + 5)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
     first.unlink()
     project.thumbnail(f"{SESSIONS[0]}/b.png").unlink()
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
     assert shown(project, second) == 2
 
 
 def test_a_move_told_late_leaves_the_thumbnail_of_another_image_alone(project: Project) -> None:
     old = put(project, "a.png", 1, NOW_NS, size=1)
     with open_engine(project, height_px=SIDE_PX) as engine:
-        engine.audit()
+        engine.catch_up()
         old.rename(old.with_name("b.png"))
         new = put(project, "b.png", 2, NOW_NS + SECOND_NS)
         put(project, "a.png", 3, NOW_NS + SECOND_NS, size=2)
-        engine.audit(everything=True)
+        engine.catch_up(everything=True)
         told_of_moved_image(f"{SESSIONS[0]}/a.png", f"{SESSIONS[0]}/b.png", engine)
-        engine.audit(everything=True)
+        engine.catch_up(everything=True)
     assert shown(project, new) == 2
 
 

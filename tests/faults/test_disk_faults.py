@@ -1,6 +1,6 @@
-"""Disks that fill up, turn read-only, vanish and come back; thumbnails and catalogs that somebody else spoils.
+"""Disks that fill up, turn read-only, disappear and return; thumbnails and catalogs that another program damages.
 
-Every fault is a real one. What is told meanwhile is read where a person reads it: in the state file, or in ``status``.
+Every fault is a real one. The reports are read where a person reads them: in the state file, or in ``status``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,15 +17,17 @@ import psutil
 import pytest
 from PIL import Image
 
-from drawing import as_png
-from sdgen_thumbnail_plugin.engine.catalog import SCHEMA_VERSION
-from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
+from sdgen_thumbnail_plugin.engine.catalog_file import SCHEMA_VERSION
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
-from waiting import wait_for
-from watching import Project, python_process, run_ours, status, wait_until_faultless, watcher_process, watching
+from support.commands import output_of, python_process, run, status
+from support.mounts import mounted
+from support.pictures import as_png
+from support.project import Project, inodes, wait_until_faultless
+from support.waiting import wait_for
+from support.watcher import watcher_process, watching
 
 SOON_S = 60.0
-"""What failed is tried again after 1, 2, 4 … 30 s, and the machine may be busy with other tests."""
+"""Failed work is tried again after 1, 2, 4 … 30 s, and other tests may keep the machine busy."""
 
 OLD = "20251110_151059-old"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -40,24 +41,8 @@ def project(tmp_path: Path) -> Project:
 
 
 @contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    """A tmpfs over a folder, for as long as the context lasts."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting takes Linux and root")
-    folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode:
-        pytest.skip(f"cannot mount here: {answer.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@contextlib.contextmanager
 def mounted_new(folder: Path) -> Iterator[None]:
-    """A file system over a folder that was just made, as ``mkfs`` leaves it; or one that looks like it."""
+    """Mounts a new file system, as ``mkfs`` leaves it, over a folder; or one that looks like it."""
     image = folder.parent / "new.ext4"
     with image.open("wb") as file:
         file.truncate(2 * 1024 * 1024)
@@ -80,12 +65,12 @@ OTHER_DRIVES: dict[str, Sequence[str]] = {
     "used by a desktop": (".Trash-1000/files", "System Volume Information", "$RECYCLE.BIN"),
     "somebody's": ("papers/letters", "music"),
 }
-"""What may be mounted in the place of the source, and the folders it holds."""
+"""Drives that may be mounted in the place of the source, and their folders."""
 
 
 @contextlib.contextmanager
 def mounted_instead(folder: Path, kind: str) -> Iterator[None]:
-    """Another drive over a folder, for as long as the context lasts."""
+    """Mounts another drive over a folder until the context ends."""
     with mounted_new(folder) if kind == "new" else mounted(folder, "size=1m"):
         for name in OTHER_DRIVES[kind]:
             (folder / name).mkdir(parents=True)
@@ -107,7 +92,7 @@ def noisy_image(project: Project, name: str) -> Path:
 
 
 def told(project: Project, *words: str) -> bool:
-    """Whether the state file tells of a problem with all these words, and of what to do about it."""
+    """Whether the state file reports a problem with all these words and a remedy."""
     problems = project.state().get("problems", ())
     return any(all(word in one["message"] for word in words) and one["remedy"] for one in problems)
 
@@ -117,19 +102,12 @@ def wait_until_told(project: Project, *words: str) -> None:
 
 
 def wait_until_well(project: Project) -> None:
-    """Every image has its thumbnail, nothing else is there, and nobody complains any more."""
+    """Waits until every image has its thumbnail, the target holds nothing else and no problem is reported."""
     wait_for(project.is_exact, SOON_S)
     wait_for(lambda: project.state().get("problems") == [], SOON_S)
     wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
     wait_until_faultless(project, SOON_S)
     assert project.state()["failures"] == 0
-
-
-def inodes(project: Project) -> dict[str, int]:
-    """Which file every thumbnail is: another number is another file."""
-    return {
-        str(path.relative_to(project.thumbnails)): path.stat().st_ino for path in project.thumbnails.rglob("*.webp")
-    }
 
 
 def catalog_file(project: Project) -> Path:
@@ -165,10 +143,10 @@ def test_status_tells_of_a_full_disk_and_of_its_end(project: Project) -> None:
         wait_until_told(project, "no space left")
         report = status(project)
         assert report["health"] == "degraded"
-        assert [one["remedy"] for one in report["problems"]] == ["free some space; it goes on by itself"]
+        assert [one["remedy"] for one in report["problems"]] == ["free some space; work then resumes by itself"]
         remount(project.thumbnails, "size=8m")
         wait_until_well(project)
-        assert status(project)["health"] == "well"
+        assert status(project)["health"] == "healthy"
 
 
 def test_images_deleted_while_the_disk_was_full_leave_no_problem_behind(project: Project) -> None:
@@ -239,7 +217,7 @@ def test_a_source_deleted_and_made_again_is_told_and_watched_again(project: Proj
 
 
 def wait_for_several_looks(project: Project) -> None:
-    """What is gone goes at the second look, a second after the first: several have passed by then."""
+    """Waits until several looks have passed: thumbnails are deleted at the second, a second after the first."""
     beats_at_s = project.state()["updated_at_s"]
     wait_for(lambda: project.state().get("updated_at_s", 0) > beats_at_s + 3, SOON_S)
 
@@ -295,21 +273,19 @@ def test_another_drive_in_the_sources_place_is_told_while_it_lasts(project: Proj
             assert report["health"] == "degraded"
             assert "mount the drive" in report["problems"][0]["remedy"]
         wait_until_well(project)
-        assert status(project)["health"] == "well"
+        assert status(project)["health"] == "healthy"
 
 
 @pytest.mark.parametrize("drive", OTHER_DRIVES)
 def test_no_command_deletes_anything_while_another_drive_is_in_the_sources_place(project: Project, drive: str) -> None:
-    run_ours(project, "catchup")
+    output_of(project, "catchup")
     before = inodes(project)
     with mounted_instead(project.results, drive):
-        run_ours(project, "catchup")
+        output_of(project, "catchup")
         for arguments in (("clean", "--dry-run"), ("clean",)):
-            with pytest.raises(subprocess.CalledProcessError) as refused:
-                run_ours(project, *arguments)
-            assert refused.value.returncode == 2
+            assert run(project, *arguments).returncode == 2
         assert inodes(project) == before
-    run_ours(project, "clean")
+    output_of(project, "clean")
     assert inodes(project) == before
     assert project.is_exact()
 
@@ -371,25 +347,20 @@ def test_a_source_mounted_over_an_empty_folder_is_watched(project: Project) -> N
 
 @contextlib.contextmanager
 def watcher_bound_by_permissions(project: Project, *arguments: str) -> Iterator[psutil.Process]:
-    """A watcher that permissions hold for: run by root, it gives up the right to read everything."""
-    with contextlib.ExitStack() as until:
-        if os.geteuid() == 0:
-            without = shutil.which("setpriv")
-            if without is None:
-                pytest.skip("root reads everything, and setpriv is not there")
-            prefix = [without, "--bounding-set=-dac_override,-dac_read_search"]
-            command = [*prefix, sys.executable, "-m", "sdgen_thumbnail_plugin", "start", *arguments]
-            environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
-            subprocess.run(command, cwd=project.root, env=environment, check=True, stdout=subprocess.DEVNULL)
-            until.callback(run_ours, project, "stop")
-            yield psutil.Process(int(project.home.pid_file.read_text("ascii")))
-        else:
-            yield until.enter_context(watcher_process(project, *arguments))
+    """A watcher that permissions apply to: started by root, it gives up the right to read everything."""
+    prefix = []
+    if os.geteuid() == 0:
+        without = shutil.which("setpriv")
+        if without is None:
+            pytest.skip("root reads everything, and setpriv is not there")
+        prefix = [without, "--bounding-set=-dac_override,-dac_read_search"]
+    with watcher_process(project, *arguments, prefix=prefix) as process:
+        yield process
 
 
 @pytest.fixture
 def locked_session(project: Project) -> Iterator[Path]:
-    """A session that nobody may read, until it is given its permissions back."""
+    """A session without read permission until the test restores it."""
     project.image("20251111_000000-locked/a.png")
     session = project.results / "20251111_000000-locked"
     try:
@@ -412,7 +383,7 @@ def test_a_session_that_turns_unreadable_is_told_and_made_up_for(project: Projec
         assert before.items() <= inodes(project).items(), "what cannot be read is not gone"
         locked_session.chmod(0o755)
         wait_until_well(project)
-        assert status(project)["health"] == "well"
+        assert status(project)["health"] == "healthy"
 
 
 def test_a_session_that_was_unreadable_at_the_start_is_told_and_made_up_for(
@@ -442,7 +413,7 @@ def test_a_session_that_was_unreadable_at_the_start_leaves_no_problem_behind(
 
 @contextlib.contextmanager
 def thumbnail_taken_away(project: Project) -> Iterator[Path]:
-    """A watcher that has all it wants, until a moment ago a thumbnail was deleted: its place."""
+    """The place of a thumbnail that was deleted a moment ago, under a watcher with nothing else to do."""
     thumbnail = project.thumbnail(f"{OLD}/first.png")
     with watching(project):
         wait_until_well(project)
@@ -452,7 +423,7 @@ def thumbnail_taken_away(project: Project) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full_folder_in_place(project: Project) -> Iterator[Path]:
-    """The same, with a folder in its place that holds somebody's own file; it is there until the context ends."""
+    """The same, with a folder in its place that holds a file of the user's, until the context ends."""
     with thumbnail_taken_away(project) as thumbnail:
         thumbnail.mkdir()
         (thumbnail / "notes.txt").write_text("somebody's own")
@@ -544,7 +515,7 @@ def test_a_thumbnail_emptied_in_place_is_made_again_by_the_sweep(project: Projec
 
 
 def complete(project: Project) -> None:
-    """Two sessions whose thumbnails are made and written down."""
+    """Two sessions whose thumbnails are made and recorded."""
     for number in range(3):
         project.image(f"{OLD}/{number}.png")
         project.image(f"20251111_000000-other/{number}.png")
@@ -604,12 +575,12 @@ LOCKS = {
         "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", f"PRAGMA user_version = {SCHEMA_VERSION}", "COMMIT",
     ),
 }  # fmt: skip
-"""How a process may keep a database to itself; but for the first, nobody else can even open it."""
+"""Ways to lock a database; except for the first, no other process can even open it."""
 
 
 @contextlib.contextmanager
 def locking(catalog: Path, lock: str = "others may read") -> Iterator[None]:
-    """Another process keeps the catalog to itself."""
+    """Another process locks the catalog."""
     program = (
         "import sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -652,8 +623,9 @@ def test_a_watcher_starts_while_another_process_has_the_catalog_locked(project: 
             project.image("20251112_000000-new/a.png")
             wait_for(project.is_exact, SOON_S)
             other.close()
-            wait_until_well(project)
-            wait_for(lambda: project.state()["images"] == 8, SOON_S)
+    with watching(project):  # the next start has its memory again
+        wait_until_well(project)
+        wait_for(lambda: project.state()["images"] == 8, SOON_S)
     assert not list(project.home.state_dir.glob("*.sqlite3.*-*")), "it was set aside, though nothing is wrong with it"
     del before["20251111_000000-other/0.webp"]
     assert before.items() <= inodes(project).items(), "thumbnails were made again"

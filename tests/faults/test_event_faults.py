@@ -1,13 +1,12 @@
-"""Notifications that get lost, run out or come in thousands, and names that no program expects.
+"""Events that are lost, that run out or come in thousands, and names that no program expects.
 
-Every fault is a real one: a stopped process misses more events than the kernel keeps, and limits are those of a user
-namespace of its own, so that nobody else on the machine runs out of anything.
+Every fault is a real one: a stopped process misses more events than the kernel keeps, and limits are set in a user
+namespace, so that no other process runs into them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -24,32 +23,35 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
-from watchdog import events
 
-from drawing import as_png
 from sdgen_thumbnail_plugin.daemon import supervisor
-from sdgen_thumbnail_plugin.daemon.observers import NativeObserver, inotify_limits
-from sdgen_thumbnail_plugin.daemon.watcher import Watcher
-from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
-from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX
-from waiting import wait_for
-from watching import Project, png, run_ours, status, wait_until_faultless, watcher_process, watching
+from sdgen_thumbnail_plugin.daemon.dispatch import Dispatcher
+from sdgen_thumbnail_plugin.daemon.hints import Hint
+from sdgen_thumbnail_plugin.daemon.native import NativeObserver
+from sdgen_thumbnail_plugin.daemon.observers import inotify_limits
+from sdgen_thumbnail_plugin.daemon.ticks import Ticks
+from sdgen_thumbnail_plugin.paths import ENVIRONMENT_PREFIX
+from support.commands import failures, output_of, run, status
+from support.pictures import as_png, png
+from support.project import Project, wait_until_faultless
+from support.waiting import wait_for
+from support.watcher import pid_of, watcher_process, watching
 
-# watchdog's own threads may die of what they see here (the watcher then watches anew), and tests make errors of that.
+# watchdog's own threads may die of these events (the watcher then starts a new observer); pytest would report that.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 SOON_S = 20.0
-"""The promise is a second on an idle machine; one with other tests on it is not idle."""
+"""The promise is a second on an idle machine; other tests run on this one."""
 
 STARVED_S = 60.0
-"""The same for a watcher that gets a thirtieth of a processor."""
+"""The same for a watcher with a thirtieth of a processor."""
 
 OLD = "20251110_151059-old"
 STARTED = "start.txt"
 """What ``start`` printed."""
 
 TELLING = (7, 1)
-"""From this watchdog on it says when the kernel lost events."""
+"""The first watchdog that reports lost events."""
 
 
 @pytest.fixture
@@ -67,35 +69,29 @@ def watched(request: pytest.FixtureRequest, project: Project) -> Iterator[Projec
 
 
 def told(project: Project, *words: str) -> bool:
-    """Whether the state file tells of a problem with all these words, and of what to do about it."""
+    """Whether the state file reports a problem with all these words and a remedy."""
     problems = project.state().get("problems", ())
     return any(all(word in f"{one['message']} {one['remedy']}" for word in words) and one["remedy"] for one in problems)
 
 
 def wait_until_well(project: Project, *, failures: int = 0) -> None:
-    """Every image has its thumbnail, nothing else is there, and nobody complains any more."""
+    """Waits until every image has its thumbnail, the target holds nothing else and no problem is reported."""
     wait_for(project.is_exact, SOON_S)
     wait_until_content(project, failures=failures)
     wait_until_faultless(project, SOON_S)
 
 
 def wait_until_content(project: Project, *, failures: int = 0) -> None:
-    """Nobody complains, and nothing is left to do."""
+    """Waits until no problem is reported and there is nothing left to do."""
     wait_for(lambda: project.state().get("problems") == [], SOON_S)
     wait_for(lambda: project.state().get("phase") == "watching", SOON_S)
     wait_for(lambda: project.state().get("failures") == failures, SOON_S)
     wait_for(lambda: not any(project.state()["queue"].values()), SOON_S)
 
 
-def failures(project: Project) -> dict[str, dict[str, Any]]:
-    """The images that cannot be shown, as the command tells of them."""
-    found = json.loads(run_ours(project, "failures", "--json"))["failures"]
-    return {one["key"]: one for one in found}
-
-
 def failure_of(project: Project, key: str) -> dict[str, Any]:
-    """What the command tells of an image that failed. It reads the catalog, which the watcher writes with its ticks:
-    some time after the state file told of the failure."""
+    """The report of a failed image. It comes from the catalog, which the watcher writes with its ticks, some time after
+    the state file."""
     wait_for(lambda: key in failures(project), SOON_S)
     return failures(project)[key]
 
@@ -132,14 +128,14 @@ def test_an_overflow_of_the_kernels_queue_is_told_and_made_up_for(project: Proje
             wait_for(lambda: told(project, "events were lost", "max_queued_events"), SOON_S)
             assert "events were lost. raise the limit: sudo sysctl fs.inotify.max_queued_events" in project.log()
         wait_until_well(project)
-        assert status(project)["health"] == "well"
+        assert status(project)["health"] == "healthy"
         project.image("20251116_000000-unheard/below/later.png")
         wait_until_well(project)
 
 
 @contextlib.contextmanager
 def starved(process: psutil.Process, *, runs_s: float = 0.01, waits_s: float = 0.25) -> Iterator[None]:
-    """The process gets a small part of one processor, as beside others that want all of them."""
+    """Gives the process a small part of one processor, as on a busy machine."""
     ended = threading.Event()
 
     def hold() -> None:
@@ -161,7 +157,7 @@ def starved(process: psutil.Process, *, runs_s: float = 0.01, waits_s: float = 0
 def test_an_overflow_that_is_read_after_a_new_session_was_found_is_told_and_made_up_for(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Ticks find the new session before the watcher has read all that is queued. It looks as if nobody watched it, but
+    # Ticks find the new session before the watcher has read the whole queue. It looks as if it were not watched, but
     # the notification that leads to its watch may be among what is queued, and so may be that events were lost.
     monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}TICK_INTERVAL_S", "0.1")
     with watcher_process(project, "--observer", "native") as process:
@@ -185,24 +181,21 @@ def test_an_overflow_that_is_read_after_a_new_session_was_found_is_told_and_made
 
 @contextlib.contextmanager
 def watcher_limited(project: Project, limit: str, value: int) -> Iterator[psutil.Process]:
-    """A watcher in a user namespace of its own, in which a limit of inotify has another value."""
+    """A watcher in its own user namespace, with another value for a limit of inotify."""
     namespace = ["unshare", "--user", "--map-root-user", "sh", "-c", f'echo {value} > /proc/sys/user/{limit} && "$@"']
     if shutil.which("unshare") is None or subprocess.run([*namespace, "sh", "true"], capture_output=True).returncode:
         pytest.skip("cannot make a user namespace with limits of its own here")
-    command = [sys.executable, "-m", "sdgen_thumbnail_plugin", "start"]
-    environment = {**os.environ, HOME_VARIABLE: str(project.home.root)}
-    with (project.root / STARTED).open("w") as said:
-        subprocess.run(
-            [*namespace, "sh", *command], cwd=project.root, env=environment, check=True, stdout=said, stderr=said
-        )
+    done = run(project, "start", prefix=[*namespace, "sh"])
+    assert done.returncode == 0, done.stderr
+    (project.root / STARTED).write_text(done.stdout + done.stderr)
     try:
-        yield psutil.Process(int(project.home.pid_file.read_text("ascii")))
+        yield psutil.Process(pid_of(project))
     finally:
-        run_ours(project, "stop")
+        output_of(project, "stop")
 
 
 def raise_limit(process: psutil.Process, limit: str, value: int) -> None:
-    """What the remedy asks for, in the watcher's own namespace."""
+    """Does what the remedy asks for, in the watcher's namespace."""
     command = ["nsenter", "--user", "--preserve-credentials", "--target", str(process.pid)]
     subprocess.run([*command, "sh", "-c", f"echo {value} > /proc/sys/user/{limit}"], check=True)
 
@@ -257,7 +250,7 @@ def test_a_raised_limit_ends_the_polling_and_the_complaint(project: Project, lim
 def test_a_raised_limit_and_a_restart_end_the_polling_and_the_complaint(project: Project) -> None:
     with watcher_limited(project, "max_inotify_watches", 1):
         wait_for(lambda: told(project, "polling", "sudo sysctl fs.inotify.max_user_watches="), SOON_S)
-        run_ours(project, "restart")  # in the namespace of this process, whose limit is a usual one
+        output_of(project, "restart")  # in the namespace of this process, whose limit is a usual one
         wait_until_well(project)
         assert project.state()["observer"]["kind"] == "native"
 
@@ -266,12 +259,12 @@ def test_a_raised_limit_and_a_restart_end_the_polling_and_the_complaint(project:
 
 
 def coloured(number: int) -> bytes:
-    """An image that cannot be mistaken for another one's."""
+    """An image of a colour of its own."""
     return as_png(Image.new("RGB", (48, 64), (number * 25 % 256, 255 - number * 25 % 256, number * 83 % 256)))
 
 
 def shows_its_source(project: Project, name: str) -> bool:
-    """Whether the colour of a thumbnail is the image's: times alone do not tell images apart that have the same."""
+    """Whether a thumbnail has its image's colour: times do not distinguish images of the same time."""
     with contextlib.suppress(OSError):
         seen, wanted = (
             Image.open(BytesIO(path.read_bytes())).convert("RGB").resize((1, 1)).getpixel((0, 0))
@@ -284,7 +277,7 @@ def shows_its_source(project: Project, name: str) -> bool:
 
 
 def turn_the_ring(folder: Path, names: list[str], rounds: int) -> int:
-    """Each takes the next one's place, the last the first's, again and again. Returns the number of renames."""
+    """Renames each to the next one, and the last to the first, again and again; returns the number of renames."""
     renames = 0
     for _ in range(rounds):
         (folder / names[-1]).rename(folder / "held.png")
@@ -369,17 +362,17 @@ def test_a_thousand_renames_of_sessions_in_a_ring_leave_every_image_its_own_thum
 
 
 class OutOfOrder(NativeObserver):
-    """Hands on the kernel's own events some at a time, in any order; the last few never."""
+    """Passes the kernel's events on in batches, in any order, and never the last few."""
 
     chance = random.Random(1)
 
-    def __init__(self, root: Path, handler: Callable[[events.FileSystemEvent], None]) -> None:
+    def __init__(self, root: Path, put: Callable[[Hint], None]) -> None:
         super().__init__(root, self._hold)
-        self._hand_on = handler
-        self._held: list[events.FileSystemEvent] = []
+        self._hand_on = put
+        self._held: list[Hint] = []
 
-    def _hold(self, event: events.FileSystemEvent) -> None:
-        self._held.append(event)
+    def _hold(self, hint: Hint) -> None:
+        self._held.append(hint)
         if self.chance.random() < 0.05:
             self.chance.shuffle(self._held)
             while self._held:
@@ -419,17 +412,22 @@ def test_events_out_of_order_leave_every_image_its_own_thumbnail(
 
 @contextlib.contextmanager
 def asleep(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Watchers take note of nothing until the context ends."""
+    """Watchers handle no event until the context ends."""
     sleeps, awake = threading.Event(), threading.Event()
-    turn = Watcher._turn
+    tick, take = Ticks.tick, Dispatcher.take
 
-    def turn_when_awake(watcher: Watcher) -> None:
+    def tick_when_awake(ticks: Ticks) -> None:
         sleeps.set()
         awake.wait()
-        turn(watcher)
+        tick(ticks)
+
+    def take_when_awake(dispatcher: Dispatcher, hint: Hint) -> None:
+        awake.wait()
+        take(dispatcher, hint)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watcher, "_turn", turn_when_awake)
+        patch.setattr(Ticks, "tick", tick_when_awake)
+        patch.setattr(Dispatcher, "take", take_when_awake)
         try:
             wait_for(sleeps.is_set)
             yield

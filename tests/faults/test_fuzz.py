@@ -1,9 +1,9 @@
-"""Files that nobody drew on purpose: mutated PNGs through the imaging, any bytes through the configuration. The imaging
-runs in processes of their own, with a limit on memory and on time, so that a crash, a hang and a bomb are all seen.
+"""Random files: mutated PNGs for the imaging, any bytes for the configuration. The imaging runs in separate processes
+with limits on memory and time, so that a crash, a hang and a bomb all show.
 
     python tests/faults/test_fuzz.py IMAGES [SEED]
 
-tries other mutants, as many as are wanted. ``SDGEN_FAULT_SEED`` says which they are where no seed is given.
+tries a number of other mutants. ``SDGEN_FAULT_SEED`` is the default seed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from counting import Faults
-from drawing import (
+from sdgen_thumbnail_plugin.config_file import CONFIG_NAME
+from sdgen_thumbnail_plugin.errors import SettingsError
+from sdgen_thumbnail_plugin.paths import FAST_VARIABLE
+from sdgen_thumbnail_plugin.settings import Settings, check_roots, load_settings
+from support.pictures import (
     ADAM7,
     CHANNELS,
     SIGNATURE,
@@ -46,16 +49,13 @@ from drawing import (
     rgb_profile,
     with_chunks,
 )
-from sdgen_thumbnail_plugin.errors import SettingsError
-from sdgen_thumbnail_plugin.paths import FAST_VARIABLE
-from sdgen_thumbnail_plugin.settings import CONFIG_NAME, Settings, check_roots, load_settings
 
 MAX_PIXELS = 1_000_000
-LARGEST_SIDE_PX = 4000  # so many pixels that what each of them takes outweighs all else
+LARGEST_SIDE_PX = 4000  # enough pixels that their memory outweighs everything else
 PEAK_BYTES = 14
-"""A pixel of any kind of picture takes no more at the peak (``thumbnail.peak_pixels``)."""
+"""The most memory for a pixel of any kind of picture (``thumbnail.peak_pixels``)."""
 SPARE_BYTES = 24 * 2**20
-"""For one thumbnail of the largest size, and its encoder."""
+"""Memory for one thumbnail of the largest size and its encoder."""
 HANG_S = 10.0
 IMAGES_A_BATCH = 40
 
@@ -98,7 +98,7 @@ _CHILD = textwrap.dedent("""
 def answers_to(
     images: list[bytes], *, max_pixels: int = MAX_PIXELS, hang_s: float = HANG_S, sabotage: str = ""
 ) -> list[str]:
-    """What the imaging says to each image, in a process that may take no more memory than the largest image needs.
+    """The answer of the imaging to each image, in a process that may use no more memory than the largest image needs.
 
     Fails if the process crashes, or thinks longer about one image than it may.
 
@@ -135,7 +135,7 @@ def answers_to(
 
 
 def seeds() -> list[bytes]:
-    """A PNG of each kind, small, with every chunk that we read."""
+    """Small PNGs of each kind, with every chunk that we read."""
     picture = photo(24, 20)
     rgb = picture.tobytes()
     colour_types = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (4, 8), (4, 16), (6, 8), (6, 16)]
@@ -189,7 +189,7 @@ _SIDES = st.one_of(
 
 @st.composite
 def mutated_pngs(draw: st.DrawFn) -> bytes:
-    """A PNG of a known kind after a few changes: to its bytes, or to its chunks with their checksums made right."""
+    """A PNG after a few changes: to its bytes, or to its chunks with corrected checksums."""
     png = draw(st.sampled_from(SEEDS))
     for _ in range(draw(st.integers(1, 4))):
         png = draw(_CHANGES)(png, draw)
@@ -292,20 +292,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit on me
 
 @given(images=st.lists(mutated_pngs(), min_size=IMAGES_A_BATCH, max_size=IMAGES_A_BATCH))
 @_SLOW
-def test_a_mutated_png_is_shown_or_refused(images: list[bytes], faults: Faults) -> None:
-    faults.try_several(len(images))
+def test_a_mutated_png_is_shown_or_refused(images: list[bytes]) -> None:
     answers_to(images)
 
 
 @given(images=st.lists(_ANY_BYTES, min_size=IMAGES_A_BATCH, max_size=IMAGES_A_BATCH))
 @settings(_SLOW, max_examples=5)
-def test_any_bytes_are_refused(images: list[bytes], faults: Faults) -> None:
-    faults.try_several(len(images))
+def test_any_bytes_are_refused(images: list[bytes]) -> None:
     answers_to(images)
 
 
 def test_the_largest_pictures_of_all_kinds_stay_within_the_bound() -> None:
-    """What a header promises and a bomb keeps: as many pixels as are taken at all, in a few kilobytes."""
+    """Bombs: the largest number of pixels that is accepted, in a few kilobytes."""
     side_px = LARGEST_SIDE_PX
     images, kinds = [], [(0, 1), (0, 8), (0, 16), (2, 8), (2, 16), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -348,7 +346,7 @@ PLAIN_KINDS = [(0, 1), (0, 8), (0, 16), (2, 8), (2, 16), (3, 8), (4, 8), (4, 16)
 def test_no_kind_of_picture_takes_more_memory_than_it_asks_for(
     tmp_path: Path, colour_type: int, depth: int, interlaced: bool, fast: str
 ) -> None:
-    """Whoever builds several at once relies on it."""
+    """The memory budget relies on it."""
     side_px = LARGEST_SIDE_PX
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
     rows = [(len(range(x, side_px, step_x)), len(range(y, side_px, step_y))) for x, y, step_x, step_y in passes]
@@ -386,9 +384,8 @@ SABOTAGES = {
 
 
 @pytest.mark.parametrize("what", SABOTAGES)
-def test_the_limits_of_these_tests_are_seen(what: str, faults: Faults) -> None:
-    """What the imaging never did would not pass unnoticed."""
-    faults.try_several(0)  # it is not the program that is put to the test
+def test_the_limits_of_these_tests_are_seen(what: str) -> None:
+    """A fault that the imaging never had would be noticed."""
     deed, told = SABOTAGES[what]
     sabotage = textwrap.dedent(f"""
         import os
@@ -398,7 +395,7 @@ def test_the_limits_of_these_tests_are_seen(what: str, faults: Faults) -> None:
                 {deed}
             return rightly(png, *arguments, **options)
     """)
-    images = [SEEDS[0], b"bad", *[SEEDS[1]] * 20]  # so many that the process has time to start
+    images = [SEEDS[0], b"bad", *[SEEDS[1]] * 20]  # enough that the process has time to start
     with pytest.raises(AssertionError, match=told):
         answers_to(images, max_pixels=LARGEST_SIDE_PX**2, hang_s=2.5, sabotage=sabotage)
     assert answers_to([SEEDS[0]], sabotage=sabotage) == ["shown"]
@@ -431,7 +428,7 @@ CONFIGURATIONS = st.one_of(
 
 
 def loaded(folder: Path, content: bytes) -> Settings | SettingsError:
-    """The settings of a folder whose configuration holds this, or our word on why there are none."""
+    """The settings of a folder with this configuration, or the error that says why there are none."""
     (folder / CONFIG_NAME).write_bytes(content)
     try:
         return load_settings(folder)
@@ -459,8 +456,7 @@ _QUICK = settings(
 @example(content={"thumbnails": {"polling_interval_s": 10**400}})
 @example(content={"output_dir": ["results"]})
 @_QUICK
-def test_any_json_value_gives_settings_or_a_settings_error(folder: Path, content: Any, faults: Faults) -> None:
-    faults.try_one()
+def test_any_json_value_gives_settings_or_a_settings_error(folder: Path, content: Any) -> None:
     found = loaded(folder, json.dumps(content).encode("ascii"))
     if isinstance(found, Settings):
         assert found.source_dir.is_absolute()
@@ -485,8 +481,7 @@ def test_any_json_value_gives_settings_or_a_settings_error(folder: Path, content
 @example(content=b'{"thumbnails": {"sweep_interval_s": NaN}}')
 @example(content=b'{"thumbnails": {"workers": 1}, "thumbnails": 7}')
 @_QUICK
-def test_any_bytes_give_settings_or_a_settings_error(folder: Path, content: bytes, faults: Faults) -> None:
-    faults.try_one()
+def test_any_bytes_give_settings_or_a_settings_error(folder: Path, content: bytes) -> None:
     loaded(folder, content)
 
 
@@ -502,10 +497,7 @@ def test_a_deeply_nested_value_gives_a_settings_error(folder: Path, depth: int, 
 @example(value="\ud800", name="target_dir")
 @example(value="x" * 5000, name="source_dir")
 @_QUICK
-def test_any_folder_that_is_named_can_be_looked_at_or_is_refused(
-    folder: Path, value: Any, name: str, faults: Faults
-) -> None:
-    faults.try_one()
+def test_any_folder_that_is_named_can_be_looked_at_or_is_refused(folder: Path, value: Any, name: str) -> None:
     found = loaded(folder, json.dumps({"thumbnails": {name: value}}).encode("ascii"))
     if isinstance(found, Settings):
         with contextlib.suppress(SettingsError):
@@ -513,7 +505,7 @@ def test_any_folder_that_is_named_can_be_looked_at_or_is_refused(
 
 
 def in_time(folder: Path, timeout_s: float) -> str:
-    """What another process, with little memory, makes of a folder's configuration."""
+    """Loads a folder's configuration in another process with little memory."""
     code = (
         "import pathlib\nfrom sdgen_thumbnail_plugin.settings import load_settings\n"
         "from sdgen_thumbnail_plugin.errors import SettingsError\n"
@@ -550,7 +542,7 @@ def test_a_configuration_of_megabytes_is_refused_in_time(tmp_path: Path) -> None
 
 
 def search(images: int, seed: int) -> None:
-    """Tries so many mutants, other ones for each seed."""
+    """Tries a number of mutants, other ones for each seed."""
     tried = 0
 
     @hypothesis.seed(seed)

@@ -1,5 +1,5 @@
-"""One session full of hostile files beside good images, and a real watcher over it: what can be shown is shown, all
-else is told with a reason, and neither time nor memory is lost on it.
+"""One session of hostile files beside good images, and a real watcher over it: every image that can be shown gets its
+thumbnail, all others are reported with a reason, and none costs much time or memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ import psutil
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from counting import Faults
-from drawing import (
+from sdgen_thumbnail_plugin.engine.reconcile import ImageReconciler
+from sdgen_thumbnail_plugin.errors import SourceChangedError
+from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
+from sdgen_thumbnail_plugin.model import Outcome, Recipe
+from support.commands import failures, output_of, status
+from support.pictures import (
     SIGNATURE,
     as_png,
     chunk,
@@ -40,31 +44,28 @@ from drawing import (
     rgb_profile,
     with_chunks,
 )
-from sdgen_thumbnail_plugin.engine.reconcile import Reconciler
-from sdgen_thumbnail_plugin.errors import SourceChangedError
-from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
-from sdgen_thumbnail_plugin.model import Outcome, Recipe
-from waiting import wait_for
-from watching import Project, run_ours, watcher_process, watching
+from support.project import Project
+from support.waiting import wait_for
+from support.watcher import watcher_process, watching
 
 SESSION = "20251110_151059-hostile"
 BOMB_BYTES = 256 * 2**20
 MEMORY_PIXELS = 8_000_000
 ALLOWED_BYTES = MEMORY_PIXELS * 4 + 64 * 2**20
-"""Over what a watcher takes that makes the same good images: the pixels it may decode at once, and half a bomb's worth
-of room for files, encoders and the allocator."""
+"""More than a watcher uses for the good images alone: the pixels it may decode at once, and half a bomb's worth for
+files, encoders and the allocator."""
 
 SOON_S = 60.0  # truncated files are tried again for 4.4 s; the rest is for other tests on the same cores
 
 TITLE = b"\x1b]0;owned\x07"
-"""What gives a terminal's window another title, if it gets there."""
+"""Changes the title of a terminal's window, if it reaches one."""
 
 TRUNCATED, DAMAGED = "TruncatedImageError", "DamagedImageError"
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A file that cannot be shown, and the class of the error that is to say so."""
+    """A file that cannot be shown, and the class of its error."""
 
     content: bytes
     kind: str
@@ -72,7 +73,7 @@ class Bad:
 
 @dataclass(frozen=True)
 class Odd:
-    """A file that can be shown, and the picture that is to be seen: upright, opaque, mode RGB."""
+    """A file that can be shown, and its picture: upright, opaque, mode RGB."""
 
     content: bytes
     picture: Image.Image
@@ -91,7 +92,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def zeros_packed(length: int) -> bytes:
-    """So many zeros as a zlib stream, a thousandth of their size."""
+    """Zeros as a zlib stream, a thousandth of their size."""
     packer = zlib.compressobj(9)
     block = bytes(2**20)
     return b"".join(packer.compress(block) for _ in range(length // len(block))) + packer.flush()
@@ -114,7 +115,7 @@ def borders_of(png: bytes) -> list[int]:
 
 
 def with_wrong_crc(png: bytes, wanted: bytes) -> bytes:
-    """The PNG with one bit of the first such chunk's checksum turned over."""
+    """The PNG with one bit of the checksum flipped, in the first chunk of a kind."""
     changed = bytearray(png)
     at = len(SIGNATURE)
     for kind, data in chunks_of(png):
@@ -130,7 +131,7 @@ def without(png: bytes, unwanted: bytes) -> bytes:
 
 
 def with_pixel_data(stream: bytes, width_px: int = 64, height_px: int = 48) -> bytes:
-    """A PNG whose pixel data is whatever is given."""
+    """A PNG with the given bytes as pixel data."""
     return SIGNATURE + header_chunk(width_px, height_px) + chunk(b"IDAT", stream) + chunk(b"IEND")
 
 
@@ -265,7 +266,7 @@ def odd_files() -> dict[str, Odd]:
 
 
 def rows_and_a_bomb(picture: Image.Image) -> bytes:
-    """A picture's pixel data, and a bomb in the same stream behind it."""
+    """The pixel data of a picture, followed by a bomb in the same stream."""
     packer = zlib.compressobj(9)
     width_bytes = picture.width * 3
     rgb = picture.tobytes()
@@ -281,19 +282,18 @@ def rows_and_a_bomb(picture: Image.Image) -> bytes:
 
 
 def failures_of(project: Project) -> dict[str, dict[str, Any]]:
-    """What ``failures`` tells, by file name."""
-    told = json.loads(run_ours(project, "failures", "--json"))["failures"]
-    return {failure["key"].removeprefix(f"{SESSION}/"): failure for failure in told}
+    """What ``failures`` reports, by file name."""
+    return {key.removeprefix(f"{SESSION}/"): failure for key, failure in failures(project).items()}
 
 
 def peak_bytes(process: psutil.Process) -> int:
-    """The most memory the process ever had."""
+    """Peak memory of the process."""
     line = next(line for line in Path(f"/proc/{process.pid}/status").read_text("ascii").splitlines() if "VmHWM" in line)
     return int(line.split()[1]) * 1024
 
 
 def assert_shows(thumbnail: Path, picture: Image.Image) -> None:
-    """Whether a thumbnail has its size and shows the picture, as far as a lossy format can."""
+    """Asserts that a thumbnail has its size and shows the picture, as far as a lossy format can."""
     wanted_px = min(16_383, max(1, round(240 * picture.width / picture.height))), 240
     with Image.open(thumbnail) as found:
         assert (found.format, found.size) == ("WEBP", wanted_px), thumbnail
@@ -305,8 +305,7 @@ def assert_shows(thumbnail: Path, picture: Image.Image) -> None:
 
 @contextlib.contextmanager
 def opens_in(folder: Path) -> Iterator[Callable[[], Counter[str]]]:
-    """Counts how often each file in a folder is opened, by whomever, as the kernel tells it: also a file that is made
-    only later."""
+    """Counts how often any process opens each file in a folder, as the kernel reports it; includes files made later."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     assert descriptor >= 0, os.strerror(ctypes.get_errno())
@@ -333,7 +332,7 @@ def opens_in(folder: Path) -> Iterator[Callable[[], Counter[str]]]:
 
 
 def draw_good_images(project: Project) -> list[str]:
-    """Usual images, of a usual size."""
+    """Draws ordinary images of an ordinary size."""
     names = [f"good_{number:02}.png" for number in range(8)]
     for number, name in enumerate(names):
         picture = photo(512 + 16 * number, 640)
@@ -342,11 +341,8 @@ def draw_good_images(project: Project) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
-def test_hostile_files_harm_neither_their_neighbours_nor_the_watcher(
-    project: Project, tmp_path: Path, faults: Faults
-) -> None:
+def test_hostile_files_harm_neither_their_neighbours_nor_the_watcher(project: Project, tmp_path: Path) -> None:
     bad, odd = bad_files(), odd_files()
-    faults.try_several(len(bad) + len(odd))
     folder = project.results / SESSION
     calm = Project(tmp_path / "calm")
     (calm.results / SESSION).mkdir(parents=True)
@@ -378,11 +374,11 @@ def test_hostile_files_harm_neither_their_neighbours_nor_the_watcher(
             thumbnail = project.thumbnail(f"{SESSION}/{name}").read_bytes()
             assert picture_in(thumbnail) == picture_in(make_thumbnail(one.content, Recipe()))
         assert "chunk_named_escape.png" in project.log()
-        for told_to_people in (project.log(), run_ours(project, "status"), run_ours(project, "failures")):
+        for told_to_people in (project.log(), output_of(project, "status"), output_of(project, "failures")):
             assert "\x1b" not in told_to_people
-        status = json.loads(run_ours(project, "status", "--json"))
-        # An image that cannot be shown is counted, and is no trouble of the machine's.
-        assert (status["running"], status["failures"], status["problems"]) == (True, len(bad), [])
+        report = status(project)
+        # An image that cannot be shown is counted; it is not a problem of the machine.
+        assert (report["running"], report["failures"], report["problems"]) == (True, len(bad), [])
         assert peak_bytes(watcher) < usual_bytes + ALLOWED_BYTES, (usual_bytes, peak_bytes(watcher))
 
         late = project.image(f"{SESSION}/late.png")
@@ -391,7 +387,7 @@ def test_hostile_files_harm_neither_their_neighbours_nor_the_watcher(
             (folder / name).unlink()
         wait_for(lambda: project.state()["failures"] == 0, SOON_S)
         wait_for(project.is_exact, SOON_S)
-        assert run_ours(project, "failures").strip() == "✓ No image failed"
+        assert output_of(project, "failures").strip() == "✓ No image failed"
 
 
 def test_a_broken_file_made_whole_is_shown_and_a_whole_one_broken_is_not(project: Project) -> None:
@@ -414,16 +410,16 @@ def test_a_png_that_changes_while_it_is_read_ends_with_the_thumbnail_of_its_last
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met: Counter[str] = Counter()
-    make_image_right = Reconciler.make_image_right
+    reconcile = ImageReconciler.reconcile
 
-    def counting(reconciler: Reconciler, key: str, **options: Any) -> Outcome:
+    def counting(images: ImageReconciler, key: str, **options: Any) -> Outcome:
         try:
-            return make_image_right(reconciler, key, **options)
+            return reconcile(images, key, **options)
         except SourceChangedError as error:
             met[error.message] += 1
             raise
 
-    monkeypatch.setattr(Reconciler, "make_image_right", counting)
+    monkeypatch.setattr(ImageReconciler, "reconcile", counting)
     names = [f"{SESSION}/changing_{number}.png" for number in range(3)]
     states = [as_png(Image.new("RGB", (700, 900), colour)) for colour in ("red", "lime", "blue")]
     states += [states[0][: len(states[0]) // 2], b"", as_png(photo(800, 1000), compress_level=0)]
@@ -471,7 +467,7 @@ def test_a_png_that_changes_while_it_is_read_ends_with_the_thumbnail_of_its_last
 
 
 def is_of(project: Project, name: str) -> bool:
-    """Whether a thumbnail is, to the byte, what its image gives."""
+    """Whether a thumbnail is, byte for byte, that of its image."""
     made = make_thumbnail((project.results / name).read_bytes(), Recipe())
     return picture_in(project.thumbnail(name).read_bytes()) == picture_in(made)
 
@@ -500,7 +496,7 @@ def test_a_fifo_a_socket_and_a_device_named_like_images_are_never_opened(project
                     project.image(good)
                     wait_for(lambda good=good: project.is_fresh(good), SOON_S)  # type: ignore[misc]
                     for path in (fifo, device, other):
-                        os.utime(path)  # says "changed" to whoever watches
+                        os.utime(path)  # reports "changed" to watchers
                 late = folder / "late_fifo.png"
                 os.mkfifo(late)
                 project.image(f"{SESSION}/folder.png/inside.png")
@@ -508,8 +504,8 @@ def test_a_fifo_a_socket_and_a_device_named_like_images_are_never_opened(project
                 os.utime(late)
                 project.image(f"{SESSION}/last.png")
                 wait_for(lambda: project.is_fresh(f"{SESSION}/last.png"), SOON_S)
-                status = json.loads(run_ours(project, "status", "--json"))
-                assert (status["running"], status["failures"], status["problems"]) == (True, 0, [])
+                report = status(project)
+                assert (report["running"], report["failures"], report["problems"]) == (True, 0, [])
             assert set(opened()) == {f"{name}.png" for name in ("good_0", "good_1", "good_2", "last")}
             for path in (fifo, device, late):  # had anybody opened one, it would have been counted
                 os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))

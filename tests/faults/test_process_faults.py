@@ -1,8 +1,7 @@
-"""What befalls the background process: killed, stopped, doubled, misnamed, out of time, out of descriptors.
+"""The background process killed, stopped, started twice, with wrong files, a wrong clock, and without descriptors.
 
-Every fault is caused for real, on a real watcher in a process of its own. ``SDGEN_FAULT_ROUNDS`` says how many moments
-it is killed at (200 unless told, 16 at least), and how many races are run (half as many); ``SDGEN_FAULT_SEED`` says
-which moments.
+Every fault is a real one, on a real watcher in its own process. ``SDGEN_FAULT_ROUNDS`` is the number of random moments
+at which it is killed (200 by default, at least 16); half as many races run. ``SDGEN_FAULT_SEED`` selects the moments.
 """
 
 from __future__ import annotations
@@ -30,59 +29,41 @@ import psutil
 import pytest
 from PIL import Image
 
-from counting import Faults
-from drawing import as_png
-from engines import inodes
-from sdgen_thumbnail_plugin.cli.status import gather
-from sdgen_thumbnail_plugin.daemon import state as status_module
-from sdgen_thumbnail_plugin.daemon.process import holding_the_lock, is_locked
+from sdgen_thumbnail_plugin.daemon import health
+from sdgen_thumbnail_plugin.daemon.health import watcher_report
+from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock, is_locked
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError
 from sdgen_thumbnail_plugin.paths import HOME_VARIABLE, Home
 from sdgen_thumbnail_plugin.settings import Settings
-from waiting import wait_for
-from watching import Project, png, python_process
+from support.commands import command_line, environment_of, python_process, run, status
+from support.pictures import as_png, png
+from support.project import Project, inodes
+from support.waiting import wait_for
+from support.watcher import pid_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with Linux's means")
 
-PARTS = 8  # so that those who run tests side by side can share them
+PARTS = 8  # so that parallel test processes can share them
 ROUNDS = max(2 * PARTS, int(os.environ.get("SDGEN_FAULT_ROUNDS", "200")))
 RACES = ROUNDS // 2
 
-PATIENCE_S = 90.0  # what takes a second on an idle machine, on one that is not
+PATIENCE_S = 90.0  # for work that takes a second on an idle machine
 SESSION = "20251110_151059-old"
 FIRST = f"{SESSION}/first.png"
 HOUR_S = 3600
 NOTHING_MORE: Mapping[str, str] = {}
 
-# -- the watcher, as a person has it
-
-
-def run(
-    project: Project, *arguments: str, prefix: tuple[str, ...] = (), environment: Mapping[str, str] = NOTHING_MORE
-) -> subprocess.CompletedProcess[str]:
-    """Runs one of our commands to its end."""
-    return subprocess.run(
-        _command(*arguments, prefix=prefix), cwd=project.root, env=_environment(project, environment),
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-
-
-def _command(*arguments: str, prefix: tuple[str, ...] = ()) -> list[str]:
-    return [*prefix, sys.executable, "-m", "sdgen_thumbnail_plugin", *arguments]
-
-
-def _environment(project: Project, more: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, HOME_VARIABLE: str(project.home.root), **more}
+# -- the watcher, started by its commands
 
 
 def started(
     project: Project, *arguments: str, prefix: tuple[str, ...] = (), environment: Mapping[str, str] = NOTHING_MORE
 ) -> psutil.Process:
-    """Starts the watcher; it is watching, and no more polite than the tests beside it, which would starve it."""
+    """Starts the watcher; it runs at the priority of the tests beside it, which would starve it otherwise."""
     result = run(project, "start", *arguments, prefix=prefix, environment=environment)
     assert result.returncode == 0, result.stderr + project.log()
     watcher = psutil.Process(pid_of(project))
-    with contextlib.suppress(OSError):  # as an ordinary user nobody may
+    with contextlib.suppress(OSError):  # an ordinary user may not
         Path(f"/proc/{watcher.pid}/autogroup").write_text("0")
         for task in tasks_of(watcher):
             os.setpriority(os.PRIO_PROCESS, int(task.name), 0)
@@ -91,9 +72,9 @@ def started(
 
 @contextlib.contextmanager
 def starting(project: Project) -> Iterator[subprocess.Popen[str]]:
-    """A start on its way; it is at its end, one way or the other, when the context is."""
+    """A start that has begun; it has ended when the context ends."""
     process = subprocess.Popen(
-        _command("start"), cwd=project.root, env=_environment(project, {}), text=True,
+        command_line("start"), cwd=project.root, env=environment_of(project), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     with process:
@@ -104,12 +85,8 @@ def starting(project: Project) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def pid_of(project: Project) -> int:
-    return int(project.home.pid_file.read_text("ascii"))
-
-
 def watchers(project: Project) -> list[psutil.Process]:
-    """All watchers of this project's home, whatever its files say."""
+    """All watchers of this project's home, including those that its files do not name."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -119,13 +96,13 @@ def watchers(project: Project) -> list[psutil.Process]:
 
 
 def killed(process: psutil.Process, number: int = signal.SIGKILL) -> None:
-    """Signals a watcher, and waits for its end."""
+    """Signals a watcher and waits for its end."""
     process.send_signal(number)
     wait_for(lambda: is_dead(process), PATIENCE_S)
 
 
 def is_dead(process: psutil.Process) -> bool:
-    """Whether its last thread is gone: the first may be so for a moment before the others let go of the lock."""
+    """Whether its last thread has ended: the first one may end a moment before the others release the lock."""
     try:
         states = [Path(task, "stat").read_bytes().rpartition(b")")[2].split()[0] for task in tasks_of(process)]
     except OSError:
@@ -137,14 +114,9 @@ def tasks_of(process: psutil.Process) -> list[Path]:
     return list(Path(f"/proc/{process.pid}/task").iterdir())
 
 
-def status(project: Project, *, environment: Mapping[str, str] = NOTHING_MORE) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(run(project, "status", "--json", environment=environment).stdout)
-    return report
-
-
 def quick_status(project: Project) -> dict[str, Any]:
     """The same without a process of its own."""
-    return gather(project.home, Settings(source_dir=project.results, target_dir=project.thumbnails))
+    return watcher_report(project.home, Settings(source_dir=project.results, target_dir=project.thumbnails))
 
 
 def assert_told(report: dict[str, Any], health: str, message: str, remedy: str) -> None:
@@ -159,21 +131,21 @@ def is_exact(project: Project) -> bool:
 
 
 def is_quiet(project: Project) -> bool:
-    """Whether the watcher says that all is done and well."""
+    """Whether the watcher reports that everything is done, without problems."""
     state = project.state()
     return state.get("phase") == "watching" and not state["problems"] and not any(state["queue"].values())
 
 
 def assert_all_is_well(project: Project, *, prefix: tuple[str, ...] = ()) -> None:
-    """One watcher, everything exact, and a status that says so."""
+    """Waits for exact thumbnails, one watcher and a status that says so."""
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
-    report = json.loads(run(project, "status", "--json", prefix=prefix).stdout)
-    assert (report["running"], report["health"], report["problems"]) == (True, "well", []), report
+    report = status(project, prefix=prefix)
+    assert (report["running"], report["health"], report["problems"]) == (True, "healthy", []), report
     assert [process.pid for process in watchers(project)] == [report["pid"]] == [pid_of(project)]
 
 
 def assert_no_half_thumbnail(project: Project) -> None:
-    """Every WebP file is as long as it says itself."""
+    """Every WebP file is as long as its header says."""
     for path in project.thumbnails.rglob("*.webp"):
         data = path.read_bytes()
         assert data[:4] == b"RIFF", path
@@ -181,13 +153,13 @@ def assert_no_half_thumbnail(project: Project) -> None:
 
 
 def large_png(width_px: int = 2500) -> bytes:
-    """One that takes a tenth of a second to be shown."""
+    """An image whose thumbnail takes a tenth of a second."""
     return as_png(Image.linear_gradient("L").resize((width_px, width_px)).convert("RGB"), compress_level=1)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """A project with one image. However the test ends: none of its watchers outlives it."""
+    """A project with one image. No watcher of it outlives the test."""
     project = Project(tmp_path)
     project.image(FIRST)
     try:
@@ -203,7 +175,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that tells whether it was signalled: it says so, instead of ending."""
+    """A process that prints each signal instead of ending."""
     code = (
         "import signal, sys\n"
         "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCONT):\n"
@@ -211,7 +183,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         "print('up', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    # Its command line looks like a watcher's on purpose: that is no proof.
+    # Its command line looks like a watcher's: that must not be taken for proof.
     command = [sys.executable, "-c", code, "sdgen_thumbnail_plugin", "watch"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -224,12 +196,12 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 def assert_left_alone(stranger: subprocess.Popen[bytes]) -> None:
     assert stranger.poll() is None
-    out, _ = stranger.communicate(timeout=PATIENCE_S)  # its input's end is its own end
+    out, _ = stranger.communicate(timeout=PATIENCE_S)  # it ends with its input
     assert (stranger.returncode, out) == (0, b"")
 
 
 def numbers_of(part: int, total: int) -> range:
-    """Those of all the rounds that one part does: together the parts do every one, whatever their number."""
+    """The rounds of one part; together, the parts do all of them."""
     return range(total * part // PARTS, total * (part + 1) // PARTS)
 
 
@@ -237,10 +209,10 @@ def numbers_of(part: int, total: int) -> range:
 
 
 class Busybody:
-    """Somebody who makes, replaces, renames and deletes images and sessions, as fast as it goes.
+    """Creates, replaces, renames and deletes images and sessions as fast as possible.
 
-    Nothing is written over in place: such a change leaves no trace in its folder's time, and what becomes of it when
-    the watcher is killed is a test of its own.
+    It overwrites nothing in place: such a change does not show in the folder's time, and another test combines it with
+    a kill.
     """
 
     def __init__(self, project: Project, chance: random.Random) -> None:
@@ -258,7 +230,7 @@ class Busybody:
         session = self._chance.choice(sessions)
         images = sorted(session.glob("*.png"))
         what = self._chance.random()
-        # However long it goes on, there are never more images than a start makes in a second or two.
+        # The number of images stays below what a start makes in a second or two.
         if len(sessions) > 8 or (len(sessions) > 2 and (what < 0.04 or len(images) > 8)):
             shutil.rmtree(session)
         elif what < 0.14:
@@ -287,22 +259,19 @@ class Busybody:
 
 @pytest.mark.timeout(60 + 10 * (ROUNDS // PARTS + 1))
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(
-    project: Project, part: int, faults: Faults
-) -> None:
+def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(project: Project, part: int) -> None:
     seed = int(os.environ.get("SDGEN_FAULT_SEED", "1")) + part
     busybody = Busybody(project, random.Random(seed))
     chance = random.Random(-seed)
     interrupted = 0
     for number in numbers_of(part, ROUNDS):
-        faults.try_one()
         watcher = started(project)
         if number % 4 == 3:  # in the middle of catching up with what the last one left
             killed_after(watcher, chance.uniform(0, 0.2))
             watcher = started(project)
         wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
         assert [one.pid for one in watchers(project)] == [watcher.pid] == [pid_of(project)]
-        assert quick_status(project)["health"] == "well"
+        assert quick_status(project)["health"] == "healthy"
         stopped = threading.Event()
         busy = threading.Thread(target=busybody.run, args=(stopped,))
         busy.start()
@@ -322,7 +291,7 @@ def test_killed_at_any_moment_of_a_busy_run_nothing_is_lost_or_left_over(
 
 
 def killed_after(watcher: psutil.Process, moment_s: float) -> int:
-    """Kills it at that moment, and tells when that was, as files have it."""
+    """Kills it after a time; returns the moment as a file time."""
     time.sleep(moment_s)  # the fault's own moment, not a wait for anything
     moment_ns = time.time_ns()
     killed(watcher)
@@ -330,7 +299,7 @@ def killed_after(watcher: psutil.Process, moment_s: float) -> int:
 
 
 def unmade(project: Project, moment_ns: int) -> set[Path]:
-    """Images that were there by then, and whose thumbnails were not: at that moment the watcher had work to do.
+    """Images that existed at a moment without their thumbnails: the watcher had work to do then.
 
     A thumbnail is known by its image's time, so that what was renamed after the moment is not taken for one of them.
     """
@@ -346,7 +315,7 @@ def unmade(project: Project, moment_ns: int) -> set[Path]:
 def known_to_be_complete(
     project: Project, *arguments: str, environment: Mapping[str, str] = NOTHING_MORE
 ) -> psutil.Process:
-    """Starts the watcher of a project that is complete, and was changed long ago as far as its folders tell."""
+    """Starts the watcher of a complete project whose folders have old times."""
     watcher = started(project, *arguments, environment=environment)
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
     killed(watcher, signal.SIGTERM)
@@ -426,7 +395,7 @@ def test_asked_to_end_before_it_is_ready_the_start_says_so(project: Project) -> 
 
 @contextlib.contextmanager
 def held_up_before_it_is_ready(project: Project) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
-    """A start, and its watcher that has the lock and waits (5 s at most) for a catalog that somebody else holds."""
+    """A start, and its watcher that has the lock and waits (5 s at most) for a catalog that this process has locked."""
     started(project)
     run(project, "stop")
     [catalog] = project.home.state_dir.glob("*.sqlite3")
@@ -449,14 +418,13 @@ def test_asked_to_end_between_lock_and_readiness_it_tidies_up(project: Project) 
     assert_all_is_well(project)
 
 
-# -- started twice, or by somebody who dies
+# -- started twice, or by a process that dies
 
 
 @pytest.mark.timeout(60 + 15 * (RACES // PARTS + 1))
 @pytest.mark.parametrize("part", range(PARTS))
-def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project, part: int, faults: Faults) -> None:
+def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project, part: int) -> None:
     for number in numbers_of(part, RACES):
-        faults.try_one()
         project.image(f"{SESSION}/{number}.png")
         with starting(project) as one, starting(project) as other:
             for start in (one, other):
@@ -466,7 +434,7 @@ def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project, par
         [watcher] = watchers(project)
         assert watcher.pid == pid_of(project)
         wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
-        assert quick_status(project)["health"] == "well"
+        assert quick_status(project)["health"] == "healthy"
         # Every other race begins with what a dead one left behind.
         killed(watcher, signal.SIGKILL if number % 2 else signal.SIGTERM)
     started(project)
@@ -475,10 +443,10 @@ def test_of_two_starts_at_once_exactly_one_watcher_is_left(project: Project, par
 
 @contextlib.contextmanager
 def asking_all_the_time(home: Home) -> Iterator[None]:
-    """A process that only wants to know whether a watcher runs."""
+    """A process that only asks whether a watcher runs."""
     code = (
         "import pathlib, sys\n"
-        "from sdgen_thumbnail_plugin.daemon.process import is_locked\n"
+        "from sdgen_thumbnail_plugin.daemon.identity import is_locked\n"
         "from sdgen_thumbnail_plugin.paths import Home\n"
         "home = Home(pathlib.Path(sys.argv[1]))\n"
         "print('up', flush=True)\n"
@@ -535,7 +503,7 @@ def dead_pid() -> int:
 
 
 def _as_an_ordinary_user() -> tuple[str, ...]:
-    """What to put in front of a command so that permissions hold for it."""
+    """The prefix for a command that permissions apply to."""
     if os.geteuid() != 0:
         return ()
     if shutil.which("setpriv") is None:
@@ -564,7 +532,7 @@ def test_a_wrong_pid_file_is_told_and_replaced(project: Project, stranger: subpr
     prefix = _as_an_ordinary_user() if what == "unreadable" else ()
     project.home.prepare()
     PID_FILES[what](project.home.pid_file, stranger.pid)
-    report = json.loads(run(project, "status", "--json", prefix=prefix).stdout)
+    report = status(project, prefix=prefix)
     assert report["running"] is False
     assert_told(report, "not running", "ended without tidying up", "sdgen-thumbnails start")
     assert started(project, prefix=prefix).pid != stranger.pid
@@ -587,8 +555,8 @@ def test_a_pid_file_spoiled_while_it_runs_misleads_nobody(
     project.home.pid_file.unlink()
     if what != "gone":
         PID_FILES[what](project.home.pid_file, stranger.pid)
-    report = json.loads(run(project, "status", "--json", prefix=prefix).stdout)
-    assert (report["health"], report["pid"]) == ("well", watcher.pid)
+    report = status(project, prefix=prefix)
+    assert (report["health"], report["pid"]) == ("healthy", watcher.pid)
     assert f"running already (PID {watcher.pid})" in run(project, "start", prefix=prefix).stdout
     stopped = run(project, "stop", prefix=prefix)
     assert stopped.stdout == f"✓ Stopped the watcher (PID {watcher.pid})\n"
@@ -627,7 +595,7 @@ STATES: dict[str, Callable[[Project], bytes]] = {
 def test_a_spoiled_state_file_is_told_and_written_anew(project: Project, what: str) -> None:
     watcher = started(project)
     assert_all_is_well(project)
-    watcher.suspend()  # else it is written anew before anybody can look
+    watcher.suspend()  # else it would write the file again before the test can look
     project.home.state_file.write_bytes(STATES[what](project))
     report = status(project)
     assert report["pid"] == watcher.pid
@@ -644,7 +612,7 @@ def test_a_state_file_left_behind_that_names_a_stranger_harms_nobody(
     watcher = started(project)
     assert_all_is_well(project)
     killed(watcher)
-    # The number of the dead one was given to somebody else, who even has its look.
+    # The PID of the dead watcher belongs to another process, which even looks like it.
     project.home.state_file.write_bytes(_another_state(project, pid=stranger.pid))
     project.home.pid_file.write_text(str(stranger.pid))
     assert_told(status(project), "not running", "ended without tidying up", "sdgen-thumbnails start")
@@ -704,7 +672,7 @@ time_t time(time_t *now) {
 
 
 class Clock:
-    """A clock that can be set, for the processes that get its environment. The machine's own is left alone."""
+    """A clock that can be set for processes with its environment; the machine's own stays as it is."""
 
     def __init__(self, folder: Path) -> None:
         source, library, self._shift = (folder / name for name in ("clock.c", "clock.so", "shift"))
@@ -717,7 +685,7 @@ class Clock:
         self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT_FILE": str(self._shift)}
 
     def set(self, seconds: int) -> None:
-        """Sets it so many seconds off the right time, for processes that run too."""
+        """Sets it to a number of seconds from the right time, also for running processes."""
         with self._shift.open("r+b") as file:
             file.write(struct.pack("=q", seconds))
 
@@ -739,7 +707,7 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
 
 @pytest.mark.parametrize("observer", ["native", "polling"])
 def test_a_clock_set_back_an_hour_changes_nothing(project: Project, clock: Clock, observer: str) -> None:
-    """The watcher and all our commands see the clock jump back, as a library loaded before all others tells it.
+    """The watcher and all our commands see the clock jump back, by a preloaded library.
 
     The kernel, which nobody fools, gives new files their true times; so of the new images one is given the time that
     it would have, and the other lies an hour in the watcher's future.
@@ -760,17 +728,17 @@ def test_a_clock_set_back_an_hour_changes_nothing(project: Project, clock: Clock
     (project.results / "20251111_000000-new" / "of_the_future.png").unlink()
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
     report = status(project, environment=clock.environment)
-    assert (report["health"], report["pid"], report["problems"]) == ("well", watcher.pid, [])
+    assert (report["health"], report["pid"], report["problems"]) == ("healthy", watcher.pid, [])
     assert report["uptime_s"] >= 0
     before = inodes(project)
     assert run(project, "restart", "--observer", observer, environment=clock.environment).returncode == 0
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
     assert inodes(project) == before, "nothing had to be made again"
-    assert status(project, environment=clock.environment)["health"] == "well"
+    assert status(project, environment=clock.environment)["health"] == "healthy"
 
 
 def test_files_and_folders_of_the_future_get_their_thumbnails(project: Project) -> None:
-    """What a clock that was set back leaves behind: everything was changed an hour from now."""
+    """After a clock was set back, everything seems to change an hour from now."""
     future_s = time.time() + HOUR_S
     project.image("20251111_000000-new/a.png")
     for path in project.results.rglob("*"):
@@ -790,8 +758,8 @@ def test_files_and_folders_of_the_future_get_their_thumbnails(project: Project) 
 
 
 def test_a_machine_that_was_just_started_is_no_different(project: Project) -> None:
-    """A restart of the machine, as far as a time namespace gives it: the monotonic clock begins at zero again, and what
-    the last watcher left behind is from a time when it was far ahead."""
+    """A restart of the machine, as a time namespace simulates it: the monotonic clock starts at zero, and the files of
+    the last watcher are from a time when it was far ahead."""
     before_s = int(time.clock_gettime(time.CLOCK_MONOTONIC)) - 1
     prefix = ("unshare", "--time", "--fork", "--monotonic", f"-{before_s}")
     if shutil.which("unshare") is None or subprocess.run([*prefix, "true"], capture_output=True).returncode:
@@ -806,7 +774,7 @@ def test_a_machine_that_was_just_started_is_no_different(project: Project) -> No
 
 
 def test_after_the_clock_was_set_back_a_session_that_begins_anew_is_looked_at(project: Project, clock: Clock) -> None:
-    """Where files must be looked at, those of a session that is being generated are, however old its folder is."""
+    """A session that is being generated has its files compared, even if its folder looks old."""
     watcher = known_to_be_complete(project, "--observer", "polling", environment=clock.environment)
     project.image("20251111_000000-another/a.png")
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)  # so it has read the manifests before
@@ -836,7 +804,7 @@ def test_a_clock_that_was_years_ahead_does_not_put_off_the_sweep_for_years(proje
     clock.set(5 * 365 * 24 * HOUR_S)
     killed(known_to_be_complete(project, environment=clock.environment | sweeps), signal.SIGTERM)
     clock.set(0)
-    with (project.results / FIRST).open("r+b") as file:  # nobody watches, and the folder's time stays as it is
+    with (project.results / FIRST).open("r+b") as file:  # without a watcher, and without a change of the folder's time
         file.write(png((96, 64)))
     started(project, environment=clock.environment | sweeps)
     wait_for(lambda: is_exact(project), 10)
@@ -856,7 +824,7 @@ def test_a_watcher_that_is_stopped_is_told_and_goes_on_where_it_was(
         project.image(f"20251111_000000-new/{number}.png")
     (project.results / FIRST).unlink()
     with monkeypatch.context() as patience:
-        patience.setattr(status_module, "STALLED_S", 1.0)  # instead of half a minute
+        patience.setattr(health, "STALLED_S", 1.0)  # instead of half a minute
         wait_for(lambda: quick_status(project)["health"] == "stalled", PATIENCE_S)
         assert_told(quick_status(project), "stalled", "no sign of life", "sdgen-thumbnails restart")
     assert "running already" in run(project, "start").stdout
@@ -881,7 +849,7 @@ def test_a_watcher_that_is_stopped_is_told_after_the_clock_was_set_back_too(
     watcher = started(project, environment=clock.environment)
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
     watcher.suspend()
-    monkeypatch.setattr(status_module, "STALLED_S", 1.0)  # instead of half a minute
+    monkeypatch.setattr(health, "STALLED_S", 1.0)  # instead of half a minute
     wait_for(lambda: quick_status(project)["health"] == "stalled", 5)
     watcher.resume()
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
@@ -892,7 +860,7 @@ def test_a_watcher_that_is_stopped_is_told_after_the_clock_was_set_back_too(
 
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """A folder mounted on itself, read-only: for root too."""
+    """Mounts a folder on itself, read-only even for root."""
     for arguments in (("--bind", folder, folder), ("-o", "remount,ro,bind", folder)):
         mounted = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
         if mounted.returncode:
@@ -920,7 +888,7 @@ LOG_FAULTS = {"read-only": read_only, "a file": replaced_by_a_file}
 
 
 def wait_until_lines_come(project: Project) -> None:
-    """Makes images until the log tells of one: whether it is still there is looked at once a second."""
+    """Creates images until the log has a line of one: the watcher checks once a second that its log exists."""
     names = (f"20251113_000000-later/{number}.png" for number in range(1000))
 
     def told() -> bool:
@@ -954,7 +922,7 @@ def test_a_start_without_a_place_for_the_log_says_so(project: Project, what: str
 
 @contextlib.contextmanager
 def without_a_log(project: Project, what: str) -> Iterator[None]:
-    """A watcher's log is deleted and cannot be begun anew, until the context ends."""
+    """Deletes a watcher's log and prevents a new one until the context ends."""
     project.home.log_file.unlink()
     with LOG_FAULTS[what](project.home.log_file.parent):
         yield
@@ -1005,7 +973,7 @@ def test_a_folder_in_the_logs_place_stops_no_watcher(project: Project) -> None:
 
 
 def open_descriptors(watcher: psutil.Process) -> set[int]:
-    """Those that stay: what is open only for a moment is not in every one of the looks."""
+    """Descriptors that stay open: those open for a moment are not in every sample."""
     looks = []
     for _ in range(5):
         looks.append({int(name) for name in os.listdir(f"/proc/{watcher.pid}/fd")})
@@ -1037,7 +1005,7 @@ def test_sixty_four_descriptors_are_enough(project: Project, since: str) -> None
 
 @contextlib.contextmanager
 def out_of_descriptors(watcher: psutil.Process) -> Iterator[None]:
-    """One is left, for the state file; a look into a folder takes two."""
+    """Leaves one descriptor, for the state file; listing a folder takes two."""
     soft, hard = resource.prlimit(watcher.pid, resource.RLIMIT_NOFILE)
     taken = open_descriptors(watcher)
     first, second = itertools.islice((number for number in range(soft) if number not in taken), 2)

@@ -1,5 +1,5 @@
-"""What an enemy in the folders can do: nothing outside the roots is created, changed or deleted, no stranger is
-signalled, and nothing that a file is called reaches a terminal as anything but text.
+"""An attacker with access to the folders: nothing outside the roots is created, changed or deleted, no other process is
+signalled, and names of files reach a terminal only as text.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 from rich.console import Console
 
-from drawing import chunk, iccp_chunk, rgb_profile, with_chunks
-from engines import open_engine
-from sdgen_thumbnail_plugin.cli.status import EXIT_CODES, gather, render
-from sdgen_thumbnail_plugin.daemon.process import holding_the_lock, identity_of
-from sdgen_thumbnail_plugin.daemon.state import WatcherState, write_state
+from sdgen_thumbnail_plugin.cli.status import EXIT_CODES, render
+from sdgen_thumbnail_plugin.daemon.health import watcher_report
+from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock, identity_of
+from sdgen_thumbnail_plugin.daemon.state import STATE_SCHEMA, ObserverState, SessionsState, WatcherState, write_state
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.model import Priority
-from sdgen_thumbnail_plugin.paths import HOME_VARIABLE
-from sdgen_thumbnail_plugin.settings import ENVIRONMENT_PREFIX, Settings
+from sdgen_thumbnail_plugin.settings import Settings
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage
-from waiting import wait_for
-from watching import Project, png, run_ours, wait_until_faultless, watcher_process, watching
+from support.commands import command_line, environment_of, output_of, run, status
+from support.engine import open_engine
+from support.pictures import chunk, iccp_chunk, png, rgb_profile, with_chunks
+from support.project import Project, wait_until_faultless
+from support.waiting import wait_for
+from support.watcher import watcher_process, watching
 
 SESSION = "20251110_151059-ours"
 SOON_S = 30.0
 SWAPPING_S = 2.0  # a few thousand swaps, and as many chances
 
 ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What moves a cursor, changes a title or ends a line elsewhere than a program meant: all control characters but the
-newline and the tab."""
+"""All control characters but newline and tab: they move a cursor, change a title or end a line."""
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder beside the project, whose files have the names that the project's have."""
+    """A folder beside the project, with files of the same names."""
     folder = tmp_path / "outside"
     (folder / "below").mkdir(parents=True)
     for name in ("a.png", "b.png", "below/c.png"):
@@ -73,7 +74,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def everything_in(folder: Path) -> dict[str, tuple[object, ...]]:
-    """All that can be told of a tree: what is there, its contents, modes and times of change."""
+    """The state of a tree: names, contents, modes and times."""
     found: dict[str, tuple[object, ...]] = {}
     for path in (folder, *sorted(folder.rglob("*"))):
         status = path.lstat()
@@ -81,17 +82,6 @@ def everything_in(folder: Path) -> dict[str, tuple[object, ...]]:
         name = path.relative_to(folder).as_posix()
         found[name] = (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
     return found
-
-
-def run(
-    project: Project, *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Runs one of our commands, however it ends."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-    return subprocess.run(
-        [sys.executable, "-m", "sdgen_thumbnail_plugin", *arguments], cwd=project.root,
-        env=kept | {HOME_VARIABLE: str(project.home.root)} | (environment or {}), capture_output=True, timeout=60,
-    )  # fmt: skip
 
 
 # -- no path leaves the roots
@@ -127,7 +117,7 @@ def test_a_linked_session_in_the_target_is_told_and_made_up_for(project: Project
     with watcher_process(project):
         project.image(f"{SESSION}/a.png")
         wait_for(lambda: project.state().get("problems"), SOON_S)
-        told = json.loads(run(project, "status", "--json").stdout)
+        told = status(project)
         assert told["health"] == "degraded"
         assert all(problem["message"] and problem["remedy"] for problem in told["problems"])
         assert any(SESSION in problem["message"] for problem in told["problems"])
@@ -135,7 +125,7 @@ def test_a_linked_session_in_the_target_is_told_and_made_up_for(project: Project
         (project.thumbnails / SESSION).unlink()
         wait_until_faultless(project, SOON_S)
         wait_for(lambda: project.state()["problems"] == [], SOON_S)
-        assert json.loads(run_ours(project, "status", "--json"))["health"] == "well"
+        assert status(project)["health"] == "healthy"
     assert everything_in(outside) == before
 
 
@@ -176,8 +166,8 @@ def test_a_key_that_leaves_the_roots_is_refused_by_every_call(project: Project, 
 
 @contextlib.contextmanager
 def swapped(place: Path, other: Path) -> Iterator[Callable[[], int]]:
-    """Puts a link to another folder into a folder's place and back, as fast as it goes, until the context ends; tells
-    how often it did."""
+    """Swaps a folder for a link to another one and back, as fast as possible, until the context ends; yields a function
+    that counts the swaps."""
     aside, link = place.with_name(".aside"), place.with_name(".link")
     link.symlink_to(other)
     stop = threading.Event()
@@ -186,7 +176,7 @@ def swapped(place: Path, other: Path) -> Iterator[Callable[[], int]]:
     def swap() -> None:
         nonlocal swaps
         while not stop.is_set():
-            with contextlib.suppress(OSError):  # the watcher may make the folder anew in between
+            with contextlib.suppress(OSError):  # the watcher may create the folder again in between
                 place.rename(aside)
                 link.rename(place)
                 swaps += 1
@@ -294,7 +284,7 @@ def test_modes_of_all_that_is_written_follow_the_umask(project: Project, mask: i
 
 @contextlib.contextmanager
 def made_in(folder: Path) -> Iterator[list[str]]:
-    """Hears the name of every file that is made in a folder, however soon it has another."""
+    """Records the name of every file that is created in a folder, even if it is renamed at once."""
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
 
@@ -319,8 +309,7 @@ def write_a_thumbnail(project: Project) -> None:
 
 
 def write_the_state_file(project: Project) -> None:
-    state = WatcherState(os.getpid(), "boot+1", "a", "b", 1.0, 1.0, "watching", {})
-    write_state(project.home.state_file, state)
+    write_state(project.home.state_file, state_of(project, os.getpid()))
 
 
 def write_the_pid_file(project: Project) -> None:
@@ -330,11 +319,11 @@ def write_the_pid_file(project: Project) -> None:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that is written by way of a temporary."""
+    """A file that is written through a temporary file."""
 
     write: Callable[[Project], None]
     path: Callable[[Project], Path]
-    temporary: str  # a pattern, with what nobody is to foresee as its group
+    temporary: str  # a pattern; its group must be unpredictable
 
 
 WRITTEN = {
@@ -364,7 +353,7 @@ def test_the_names_of_temporaries_cannot_be_foreseen(project: Project, what: str
 def test_a_link_laid_in_the_place_of_a_temporary_is_not_followed(
     project: Project, outside: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """Nor is anything else there that is not ours: as if somebody foresaw the name all the same."""
+    """Files of others are left alone too, as if an attacker had guessed the name."""
     monkeypatch.setattr(os, "urandom", lambda length: bytes(length))
     monkeypatch.setattr(secrets, "token_hex", lambda length: "00" * length)
     written = WRITTEN[what]
@@ -409,21 +398,23 @@ def stranger(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def forged_state(project: Project, pid: int) -> dict[str, object]:
-    """A state file in which everything about a process is true, but that it is no watcher."""
-    state = WatcherState(
-        pid, identity_of(pid) or "", str(project.results), str(project.thumbnails), time.time(), time.time(),
-        "watching", {"kind": "native", "reason": "-"}, sessions={"complete": 1, "incomplete": 0},
-        updated_monotonic_s=time.monotonic(),
+def state_of(project: Project, pid: int) -> WatcherState:
+    """A state in which everything about a process is true, except that it is a watcher."""
+    return WatcherState(
+        schema=STATE_SCHEMA, version="0.1.0", pid=pid, identity=identity_of(pid) or "",
+        source_dir=str(project.results), target_dir=str(project.thumbnails), started_at_s=time.time(),
+        updated_at_s=time.time(), updated_monotonic_s=time.monotonic(), phase="watching",
+        observer=ObserverState(kind="native", reason="-"), progress={}, queue={}, making=[], images_per_s=0, counts={},
+        sessions=SessionsState(complete=1, incomplete=0), images=0, thumbnails=0, failures=0, orphans_held_back=0,
+        last_image=None, problems=[], tick_interval_s=1,
     )  # fmt: skip
-    return asdict(state)
 
 
 def forge(project: Project, pid: int) -> None:
-    """Writes a stranger into everything that names a process."""
+    """Writes another process into every file that names one."""
     project.home.prepare()
     project.home.pid_file.write_text(str(pid), "ascii")
-    project.home.state_file.write_text(json.dumps(forged_state(project, pid)), "utf-8")
+    write_state(project.home.state_file, state_of(project, pid))
 
 
 def test_files_that_name_a_stranger_do_not_make_us_signal_it(project: Project) -> None:
@@ -459,21 +450,22 @@ def test_a_pid_file_of_no_process_is_harmless(project: Project, content: str) ->
     project.home.pid_file.write_text(content, "utf-8")
     stopped = run(project, "stop")
     assert stopped.returncode == 3, stopped
-    assert b"no watcher is running" in stopped.stderr
+    assert "no watcher is running" in stopped.stderr
 
 
 FORGED_DIRECTORIES = ("../outside", "../outside/below", "/", "..", ".", "a//b", f"{SESSION}/../../outside", "a\0b")
 
 
 def forge_catalog(project: Project, outside: Path) -> None:
-    """Adds directories and failures outside the roots to the catalog, as if everything there were known."""
+    """Adds directories and failures outside the roots to the catalog."""
     source, target = LocalImageStorage(project.results), LocalImageStorage(project.thumbnails, ".webp")
     with contextlib.closing(sqlite3.connect(project.home.catalog_file(source.location, target.location))) as catalog:
         for directory in (*FORGED_DIRECTORIES, str(outside)):
             row = (directory.encode(), 1, 1, "h240-q85-m6", 9, 9, 0, 9, 1, 0.0)
             catalog.execute("INSERT OR REPLACE INTO directories VALUES (?,?,?,?,?,?,?,?,?,?)", row)
-            failure = (f"{directory}/a.png".encode(), 1, 1, "DamagedImageError", "m", "r", "0", 1.0)
-            catalog.execute("INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?,?)", failure)
+            for place, name in ((directory.encode(), b"a.png"), (b"", f"{directory}/a.png".encode())):
+                failure = (place, name, 1, 1, "DamagedImageError", "m", "r", "0", 1.0)
+                catalog.execute("INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?,?,?)", failure)
         catalog.commit()
 
 
@@ -482,7 +474,7 @@ def test_a_forged_catalog_makes_no_command_touch_anything_outside(
     project: Project, outside: Path, command: str
 ) -> None:
     project.image(f"{SESSION}/a.png")
-    run_ours(project, "catchup")
+    output_of(project, "catchup")
     forge_catalog(project, outside)
     before = everything_in(outside)
     run(project, command)
@@ -491,7 +483,7 @@ def test_a_forged_catalog_makes_no_command_touch_anything_outside(
 
 def test_a_forged_catalog_makes_no_watcher_touch_anything_outside(project: Project, outside: Path) -> None:
     project.image(f"{SESSION}/a.png")
-    run_ours(project, "catchup")
+    output_of(project, "catchup")
     forge_catalog(project, outside)
     before = everything_in(outside)
     with watcher_process(project):
@@ -502,7 +494,7 @@ def test_a_forged_catalog_makes_no_watcher_touch_anything_outside(project: Proje
 
 def test_a_forged_catalog_costs_no_thumbnail_and_no_trouble(project: Project, outside: Path) -> None:
     project.image(f"{SESSION}/a.png")
-    run_ours(project, "catchup")
+    output_of(project, "catchup")
     forge_catalog(project, outside)
     project.image("20251001_000000-older/unmade.png")
     with watcher_process(project):
@@ -514,7 +506,7 @@ def test_a_forged_catalog_costs_no_thumbnail_and_no_trouble(project: Project, ou
 
 @contextlib.contextmanager
 def state_of_a_watcher(project: Project, **values: object) -> Iterator[dict[str, object]]:
-    """What a watcher of its own said of itself, but for some values. It is stopped, lest it says anything else."""
+    """The state of a real watcher with some values changed. The watcher is suspended, so that it writes no other."""
     project.image(f"{SESSION}/a.png")
     with watcher_process(project) as watcher:
         wait_for(lambda: project.state().get("phase") == "watching" and project.is_exact(), SOON_S)
@@ -534,13 +526,13 @@ def write_forged(project: Project, state: Mapping[str, object]) -> None:
 
 
 def assert_status_is_told(project: Project) -> str:
-    """Both forms of it, in words and without escapes; returns that for people."""
+    """Asserts that both forms of ``status`` work, without escapes; returns the text."""
     told = run(project, "status", "--json")
     assert told.returncode == 4, told
-    report = json.loads(told.stdout, parse_constant=pytest.fail)  # NaN is no JSON
+    report = json.loads(told.stdout, parse_constant=pytest.fail)  # NaN is not JSON
     assert report["health"] == "degraded"
     shown = without_colours(on_a_terminal(project, "status"))
-    for text in (shown, told.stdout.decode("utf-8"), told.stderr.decode("utf-8")):
+    for text in (shown, told.stdout, told.stderr):
         assert_is_plain(text)
         assert "Traceback" not in text
         assert "unexpected" not in text
@@ -567,7 +559,7 @@ def test_hostile_texts_in_the_state_file_are_shown_as_text(project: Project) -> 
 
 
 def spoiled(state: Mapping[str, object], places: tuple[str, ...], value: object) -> dict[str, object]:
-    """A state with another value in one place, which may lie deep; none at all where it is ``...``."""
+    """A state with another value in one place, at any depth; ``...`` removes it."""
     place, *below = places
     inner = state[place]
     if below and isinstance(inner, list):
@@ -591,7 +583,7 @@ def test_a_state_file_of_a_wrong_shape_is_damaged_and_nothing_worse(project: Pro
         for place in places:
             for value in WRONG:
                 write_forged(project, spoiled(state, place, value))
-                report = gather(home, settings)
+                report = watcher_report(home, settings)
                 json.dumps(report, allow_nan=False)
                 Console(file=io.StringIO()).print(render(report))
                 assert report["health"] in EXIT_CODES, (place, value)
@@ -620,8 +612,8 @@ def test_a_state_file_that_names_folders_outside_makes_no_command_touch_them(
             state = project.state() | {"source_dir": str(source), "target_dir": str(target)}
             write_forged(project, state)
             done = run(project, command)
-            assert b"Traceback" not in done.stderr
-            assert b"unexpected" not in done.stderr
+            assert "Traceback" not in done.stderr
+            assert "unexpected" not in done.stderr
             assert everything_in(outside) == before
             run(project, "start")
         project.image(f"{SESSION}/later.png")
@@ -639,7 +631,7 @@ HOSTILE_NAMES = (
 
 
 def draw_hostile_names(project: Project) -> tuple[int, int]:
-    """Good and bad images, and rivals for one name, whose names are hostile; returns how many of each."""
+    """Creates good and bad images, and two for one thumbnail, with hostile names; returns the number of each."""
     good = bad = 0
     for number, name in enumerate(HOSTILE_NAMES):
         folder = project.results / f"202511{number + 1:02}_000000-{name}"
@@ -660,7 +652,7 @@ TITLE = b"\x1b]0;owned\x07"
 
 
 def profile_with(escape: bytes, *, instead_of: bytes) -> bytes:
-    """A chunk iCCP whose profile has an escape in it."""
+    """A chunk iCCP with an escape in its profile."""
     profile = rgb_profile()
     assert profile.count(instead_of) == 1
     assert len(escape) == len(instead_of)
@@ -687,7 +679,7 @@ HOSTILE_BROKEN = {
 
 
 def draw_hostile_contents(project: Project) -> tuple[int, int]:
-    """Good and bad images with escapes wherever a PNG has room for text; returns how many of each."""
+    """Creates good and bad images with escapes in every text of a PNG; returns the number of each."""
     folder = project.results / "20251129_000000-contents"
     folder.mkdir()
     for what, content in (HOSTILE_CONTENTS | HOSTILE_BROKEN).items():
@@ -696,13 +688,12 @@ def draw_hostile_contents(project: Project) -> tuple[int, int]:
 
 
 def on_a_terminal(project: Project, *arguments: str) -> str:
-    """What a command prints on a terminal that understands colours."""
+    """The output of a command on a terminal with colours."""
     ours, theirs = pty.openpty()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-    environment |= {HOME_VARIABLE: str(project.home.root), "TERM": "xterm-256color", "COLUMNS": "400", "LINES": "50"}
+    environment = environment_of(project, {"TERM": "xterm-256color", "COLUMNS": "400", "LINES": "50"})
     environment.pop("NO_COLOR", None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "sdgen_thumbnail_plugin", *arguments], cwd=project.root, env=environment,
+        command_line(*arguments), cwd=project.root, env=environment,
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
@@ -725,7 +716,7 @@ def on_a_terminal(project: Project, *arguments: str) -> str:
 
 
 def without_colours(text: str) -> str:
-    """The text without what a program of ours may say to a terminal: colours and its own line ends."""
+    """The text without colours and the terminal's line ends, which our commands may print."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r\n", "\n")
 
 
@@ -758,8 +749,8 @@ def test_names_and_contents_reach_neither_logs_nor_commands_as_escapes(named_hos
     ):
         done = run(named_hostile, *arguments)
         assert done.returncode in (0, 4), done
-        assert_is_plain(done.stdout.decode("utf-8") + done.stderr.decode("utf-8"))
-        assert b"Traceback" not in done.stderr
+        assert_is_plain(done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr
     assert_is_plain(named_hostile.home.state_file.read_text("utf-8"))
 
 
@@ -771,7 +762,7 @@ def test_names_reach_a_terminal_as_text(named_hostile: Project) -> None:
 
 
 def test_status_shows_the_last_image_under_its_own_name(project: Project) -> None:
-    """The names are shown as they are, not as markup of a library's own."""
+    """Names are shown as they are, not as markup."""
     for key in ("20251130_000000-[/bold].png", "20251130_000000-x/[link=http:evil]:skull:.png"):
         (project.results / key).parent.mkdir()
         with watcher_process(project):
@@ -810,11 +801,9 @@ def test_a_watcher_in_the_foreground_shows_hostile_names_as_text(project: Projec
     folder.mkdir()
     for suffix in ("png", "PNG"):
         (folder / f"\x1b]0;owned\x07.{suffix}").write_bytes(png())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
     with (project.root / "shown").open("wb") as shown:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sdgen_thumbnail_plugin", "watch"], cwd=project.root, stdout=shown, stderr=shown,
-            env=environment | {HOME_VARIABLE: str(project.home.root)},
+            command_line("watch"), cwd=project.root, env=environment_of(project), stdout=shown, stderr=shown
         )  # fmt: skip
         try:
             wait_for(lambda: b"shares its thumbnail with" in (project.root / "shown").read_bytes(), SOON_S)
@@ -830,7 +819,7 @@ def test_a_configuration_of_hostile_names_reaches_no_terminal(project: Project, 
     (project.root / "sdgen_config.json").write_text(json.dumps(content), "utf-8")
     try:
         done = run(project, command)
-        assert b"unexpected" not in done.stderr
-        assert_is_plain(done.stdout.decode("utf-8") + done.stderr.decode("utf-8"))
+        assert "unexpected" not in done.stderr
+        assert_is_plain(done.stdout + done.stderr)
     finally:
         run(project, "stop")

@@ -1,4 +1,4 @@
-"""The short form of the long run."""
+"""A short run of soak.py."""
 
 from __future__ import annotations
 

@@ -251,12 +251,12 @@ def _generate_renamed(host: FakeHost) -> tuple[Any, str]:
 
 def _stop_missing(host: FakeHost) -> tuple[Any, str]:
     del host.daemon.stop_service
-    return lambda: getattr(host.daemon, "stop_service", None), "sd_generator_cli.daemon.stop_service is not there"
+    return lambda: getattr(host.daemon, "stop_service", None), "sd_generator_cli.daemon.stop_service is missing"
 
 
 def _start_is_no_function(host: FakeHost) -> tuple[Any, str]:
     host.daemon.start_thumbnail_watchdog = object()  # type: ignore[attr-defined]
-    return lambda: host.daemon.start_thumbnail_watchdog, "start_thumbnail_watchdog is not there"
+    return lambda: host.daemon.start_thumbnail_watchdog, "start_thumbnail_watchdog is missing"
 
 
 def _writer_takes_other_things(host: FakeHost) -> tuple[Any, str]:
@@ -268,7 +268,7 @@ def _writer_takes_other_things(host: FakeHost) -> tuple[Any, str]:
 
 def _annotator_missing(host: FakeHost) -> tuple[Any, str]:
     del host.annotator.ImageAnnotator
-    return lambda: getattr(host.annotator, "ImageAnnotator", None), "annotator.ImageAnnotator is not there"
+    return lambda: getattr(host.annotator, "ImageAnnotator", None), "annotator.ImageAnnotator.annotate_image is missing"
 
 
 def _app_is_something_else(host: FakeHost) -> tuple[Any, str]:
@@ -310,8 +310,8 @@ def test_a_place_that_is_not_as_expected_is_left_alone_and_the_rest_works(
 def test_findings_are_told_once_in_the_log(host: FakeHost) -> None:
     _stop_missing(host)
     for _ in range(3):
-        bridged(host, Recorder()).tell_findings()
-    assert find_home().log_file.read_text("utf-8").count("stop_service is not there") == 1
+        bridged(host, Recorder()).report_findings()
+    assert find_home().log_file.read_text("utf-8").count("stop_service is missing") == 1
 
 
 def test_a_host_that_loads_plugins_itself_is_left_alone(host: FakeHost) -> None:
@@ -341,8 +341,12 @@ def test_the_project_is_what_the_host_and_the_configuration_say(tmp_path: Path, 
     assert project_here("elsewhere", "/thumbs").target_dir == Path("/thumbs")
     monkeypatch.setenv("SDGEN_THUMBNAILS_TARGET_DIR", "/by/environment")
     assert project_here().target_dir == Path("/by/environment")
-    (tmp_path / "sdgen_config.json").write_text("[broken")
-    assert project_here().output_dir == tmp_path / "results"
+    for content in ("[broken", "[]"):
+        (tmp_path / "sdgen_config.json").write_text(content)
+        assert project_here().output_dir == tmp_path / "results"
+    (tmp_path / "sdgen_config.json").unlink()
+    os.mkfifo(tmp_path / "sdgen_config.json")  # to open it would wait for a writer
+    assert project_here().config == {}
 
 
 def test_a_watcher_that_is_still_alive_makes_stopping_a_failure(host: FakeHost) -> None:
@@ -417,22 +421,22 @@ def test_a_writer_that_returns_something_else_is_no_trouble_to_the_host(host: Fa
 
 def test_what_was_told_before_is_not_told_again_beside_something_new(host: FakeHost) -> None:
     first = bridged(host, Recorder())
-    first.findings = ["a is not there"]
-    first.tell_findings()
+    first.findings = ["a is missing"]
+    first.report_findings()
     second = Bridge(host.cli)
-    second.findings = ["a is not there", "b is not there"]
-    second.tell_findings()
-    assert find_home().told_file.read_text("utf-8").splitlines() == ["a is not there", "b is not there"]
+    second.findings = ["a is missing", "b is missing"]
+    second.report_findings()
+    assert find_home().reported_file.read_text("utf-8").splitlines() == ["a is missing", "b is missing"]
     log = find_home().log_file.read_text("utf-8")
-    assert (log.count("a is not there"), log.count("b is not there")) == (1, 1)
+    assert (log.count("a is missing"), log.count("b is missing")) == (1, 1)
 
 
 def test_a_host_as_expected_is_not_mentioned(host: FakeHost) -> None:
     bridge = bridged(host, Recorder())
     bridge.bridge_image_writing()
-    bridge.tell_findings()
+    bridge.report_findings()
     assert bridge.findings == []
-    assert not find_home().told_file.exists()
+    assert not find_home().reported_file.exists()
     assert not find_home().log_file.exists()
 
 

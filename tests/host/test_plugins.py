@@ -16,7 +16,7 @@ import typer
 
 from sdgen_thumbnail_plugin.host import hookspecs
 from sdgen_thumbnail_plugin.host.hookspecs import Project, hookimpl
-from sdgen_thumbnail_plugin.host.plugins import Plugins, load_plugins
+from sdgen_thumbnail_plugin.host.plugins import Plugins, installed_plugins, load_plugins
 from sdgen_thumbnail_plugin.paths import find_home
 
 PROJECT = Project(Path("/p"), Path("/p/results"), Path("/p/thumbnails"), {"output_dir": "./results"})
@@ -193,7 +193,6 @@ def test_a_plugin_that_cannot_work_is_refused_by_name_and_the_others_stay(load: 
 
 def test_installed_plugins_are_loaded_unless_switched_off_or_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "thumbnails" in load_plugins().names()
-    assert "thumbnails" not in load_plugins(blocked=["thumbnails"]).names()
     monkeypatch.setenv("SDGEN_PLUGINS_BLOCK", "other, thumbnails")
     assert "thumbnails" not in load_plugins().names()
     monkeypatch.delenv("SDGEN_PLUGINS_BLOCK")
@@ -304,8 +303,79 @@ def test_an_installed_plugin_whose_import_fails_is_named_and_the_others_are_load
 
 @pytest.mark.usefixtures("site")
 def test_blocked_plugins_are_not_even_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDGEN_PLUGINS_BLOCK", "tst_one,tst_bad")
-    plugins = load_plugins(blocked=["thumbnails"])
+    monkeypatch.setenv("SDGEN_PLUGINS_BLOCK", "thumbnails,tst_one,tst_bad")
+    plugins = load_plugins()
     assert plugins.names() == ["tst_two"]
     assert plugins.failures == []
     assert "tst_one" not in sys.modules
+
+
+def install(site: Path, package: str, entry_points: str | None) -> None:
+    """Puts a package's metadata into a folder; without entry points if None."""
+    folder = site / f"{package}.dist-info"
+    folder.mkdir(parents=True)
+    name, _, version = package.partition("-")
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", "utf-8")
+    if entry_points is not None:
+        (folder / "entry_points.txt").write_text(entry_points, "utf-8")
+
+
+def installed() -> list[tuple[str, str]]:
+    """Name and value of each installed plugin."""
+    return [(entry_point.name, entry_point.value) for entry_point in installed_plugins()]
+
+
+def test_our_own_plugin_is_found_and_loads() -> None:
+    (ours,) = (entry_point for entry_point in installed_plugins() if entry_point.name == "thumbnails")
+    assert ours.value == "sdgen_thumbnail_plugin.plugin"
+    assert ours.load() is sys.modules[ours.value]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two folders, which are all of ``sys.path``."""
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder in folders:
+        folder.mkdir()
+    # Imports that a load needs must be done before.
+    load_plugins()
+    monkeypatch.setattr(sys, "path", [str(folder) for folder in folders])
+    return folders
+
+
+def test_of_two_plugins_with_one_name_the_first_on_the_path_counts(path: tuple[Path, Path]) -> None:
+    install(path[0], "one-1.0", "[sdgen]\nx = first\n")
+    install(path[1], "two-1.0", "[sdgen]\nx = second\ny = second\n")
+    assert installed() == [("x", "first"), ("y", "second")]
+
+
+@pytest.mark.parametrize(("newer", "expected"), [("[sdgen]\nnew = x\n", [("new", "x")]), (None, [])])
+def test_a_package_that_another_version_shadows_has_no_plugins(
+    path: tuple[Path, Path], newer: str | None, expected: list[tuple[str, str]]
+) -> None:
+    install(path[0], "tst_x-2.0", newer)
+    install(path[1], "Tst.X-1.0", "[sdgen]\nold = gone\n")
+    assert installed() == expected
+
+
+def test_packages_with_broken_metadata_are_left_out(path: tuple[Path, Path]) -> None:
+    install(path[0], "garbage-1.0", "")
+    (path[0] / "garbage-1.0.dist-info" / "entry_points.txt").write_bytes(b"[sdgen]\nk = \xff\xfe\n")
+    install(path[0], "folder-1.0", None)
+    (path[0] / "folder-1.0.dist-info" / "entry_points.txt").mkdir()
+    (path[0] / "empty-1.0.dist-info").mkdir()
+    (path[0] / "file-1.0.dist-info").write_text("a file")
+    (path[0] / "archive.zip").write_bytes(b"PK")
+    sys.path[:0] = [str(path[0] / "archive.zip"), str(path[0] / "missing")]
+    install(path[1], "good-1.0", "[other]\na = other\n\n[sdgen]\n# b = no\nd = one.d:e.f [extra]\n")
+    assert installed() == [("d", "one.d:e.f [extra]")]
+
+
+def test_an_entry_point_that_names_nothing_importable_is_its_plugins_failure(path: tuple[Path, Path]) -> None:
+    install(path[0], "broken-1.0", "[sdgen]\nbad = json:nothing\nworse = not a module\nz = json\n")
+    plugins = load_plugins()
+    assert plugins.names() == ["z"]
+    assert [failure.partition(": ")[0] for failure in plugins.failures] == [
+        "plugin bad cannot be loaded",
+        "plugin worse cannot be loaded",
+    ]

@@ -20,10 +20,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from hosting import REAL_HOST, Host, is_gone, make_environment
-from sd_api import drawing_api
-from waiting import wait_for
-from watching import Project, png
+from support.host import REAL_HOST, Host, is_gone, make_environment
+from support.pictures import png
+from support.project import Project
+from support.sd_api import drawing_api
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
 
@@ -256,6 +257,20 @@ def test_an_interrupted_generate_leaves_thumbnails_of_what_it_made(host: Host) -
     assert f"🖼 {made} thumbnail{'s' if made > 1 else ''} ready" in told
     manifest = next(host.project.results.glob("*/manifest.json"))
     assert json.loads(manifest.read_text())["status"] == "aborted"
+
+
+def test_an_interrupted_catchup_exits_130_and_says_how_to_go_on(host: Host) -> None:
+    content = png((1024, 1024))
+    for number in range(300):
+        path = host.project.results / "20251110_151059-a" / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    process = host.spawn("thumbnails", "catchup", "--workers", "1")
+    wait_for(lambda: any(host.project.thumbnails.rglob("*.webp")), 30)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert output.strip().endswith("make the others with: sdgen thumbnails catchup")
 
 
 @standin_only

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from drawing import photo
 from sdgen_thumbnail_plugin.imaging.thumbnail import MAX_WEBP_SIDE_PX
 from sdgen_thumbnail_plugin.imaging.webp import HEAD_BYTES, Mark, marked, read_mark, read_size
 from sdgen_thumbnail_plugin.model import Stamp
+from support.pictures import photo
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 MARKS = st.builds(

@@ -23,8 +23,8 @@ from sdgen_thumbnail_plugin.errors import (
     UnusableNameError,
 )
 from sdgen_thumbnail_plugin.model import Stamp
-from sdgen_thumbnail_plugin.storage import local
-from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, LocalSessionStorage, is_image_name
+from sdgen_thumbnail_plugin.storage.folders import error_of
+from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, is_image_name
 
 TIME_NS = 1_700_000_000_123_456_789
 
@@ -61,7 +61,7 @@ def test_what_is_written_is_there_with_its_time_and_without_a_temporary(target: 
     tolerance_ns = target.time_tolerance_ns()
     stamp = target.get_image_metadata("s/deep/a.webp")
     assert stamp is not None
-    assert abs(stamp.mtime_ns - TIME_NS) <= tolerance_ns
+    assert abs(stamp.version - TIME_NS) <= tolerance_ns
     assert names_in(target) == ["s/deep/a.webp"]
 
 
@@ -95,7 +95,7 @@ def test_many_writers_of_one_key_leave_one_whole_image(target: LocalImageStorage
         thread.start()
     for thread in threads:
         thread.join()
-    assert target.read_image_bytes("s/a.webp") in contents
+    assert target.read_image("s/a.webp").data in contents
     assert names_in(target) == ["s/a.webp"]
 
 
@@ -112,7 +112,7 @@ def test_an_image_replaces_the_link_in_its_place(target: LocalImageStorage, tmp_
 def test_an_image_replaces_an_empty_folder_and_leaves_a_full_one(target: LocalImageStorage) -> None:
     Path(target.path("a.webp")).mkdir(parents=True)
     target.write_image_bytes("a.webp", b"new")
-    assert target.read_image_bytes("a.webp") == b"new"
+    assert target.read_image("a.webp").data == b"new"
     put(target, "b.webp/precious.txt")
     with pytest.raises(StorageUnavailableError):
         target.write_image_bytes("b.webp", b"new")
@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_and_leaves_no_temporary(small_disk: Path) -> None:
     assert caught.value.path == f"{small_disk}/s/a.webp"
     assert caught.value.remedy
     assert names_in(storage) == ["s/a.webp"]
-    assert storage.read_image_bytes("s/a.webp") == b"old"
+    assert storage.read_image("s/a.webp").data == b"old"
 
 
 def test_a_disk_that_cannot_be_written_is_told(read_only_disk: Path) -> None:
@@ -183,7 +183,7 @@ def test_what_this_user_may_not_read_or_write_is_told(source: LocalImageStorage)
     ],
 )
 def test_every_error_of_the_system_has_one_of_ours(code: int, expected: type[ThumbnailError]) -> None:
-    error = local._mapped(OSError(code, os.strerror(code)), "/some/p\nath")
+    error = error_of(OSError(code, os.strerror(code)), "/some/p\nath")
     assert type(error) is expected
     assert error.path == "/some/p\\nath"
     assert error.message == error.message.lower()
@@ -226,16 +226,18 @@ def test_a_key_that_leaves_the_root_is_refused_everywhere(source: LocalImageStor
 def test_any_name_that_the_system_takes_is_taken(source: LocalImageStorage, name: str) -> None:
     source.write_image_bytes(f"s/{name}", b"x", mtime_ns=TIME_NS)
     assert list(source.list_directory("s").images) == [f"s/{name}"]
-    assert source.read_image_bytes(f"s/{name}") == b"x"
+    assert source.read_image(f"s/{name}").data == b"x"
     assert source.rename_image(f"s/{name}", "s/other.png")
     assert source.rename_image("s/other.png", f"s/{name}")
     assert source.delete_image(f"s/{name}")
 
 
 def test_a_name_that_is_too_long_is_told(target: LocalImageStorage) -> None:
-    for call in (lambda key: target.write_image_bytes(key, b"x"), target.get_image_metadata, target.delete_image):
+    name = "n" * 251 + ".webp"
+    for call in (lambda key: target.write_image_bytes(key, b"x"), target.delete_image):
         with pytest.raises(UnusableNameError):
-            call("n" * 251 + ".webp")
+            call(name)
+    assert target.get_image_metadata(name) is None
     assert names_in(target) == []
 
 
@@ -265,8 +267,6 @@ def test_a_listing_holds_one_level_and_no_strangers(source: LocalImageStorage, t
     listing = source.list_directory("s")
     assert listing.images == {"s/a.png": Stamp(path.stat().st_mtime_ns, 5)}
     assert sorted(listing.directories) == ["s/below", "s/folder.png"]
-    assert source.list_images("s") == ["s/a.png", "s/below/b.png"]
-    assert source.list_images("s", recursive=False) == ["s/a.png"]
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "link"])
@@ -280,7 +280,7 @@ def test_what_is_no_folder_is_empty(source: LocalImageStorage, tmp_path: Path, k
         path.symlink_to(tmp_path / "elsewhere")
     listing = source.list_directory("s")
     assert (dict(listing.images), list(listing.directories)) == ({}, [])
-    assert source.directory_mtimes(["s"]) == {"s": None}
+    assert not source.directory_exists("s")
 
 
 def test_a_linked_root_is_followed(tmp_path: Path) -> None:
@@ -288,19 +288,54 @@ def test_a_linked_root_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real" / "a.png").touch()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     storage = LocalImageStorage(tmp_path / "link")
-    assert storage.list_images() == ["a.png"]
+    assert list(storage.list_directory("").images) == ["a.png"]
     assert storage.location == str(tmp_path / "real")
 
 
-def test_directory_times_are_those_of_the_system(source: LocalImageStorage) -> None:
+def test_the_token_of_a_folder_changes_with_what_is_in_it(source: LocalImageStorage) -> None:
     put(source, "s/a.png")
     os.utime(source.path("s"), ns=(TIME_NS, TIME_NS))
-    assert source.directory_mtimes(["s", "none", "s/a.png"]) == {
-        "s": os.stat(source.path("s")).st_mtime_ns,
-        "none": None,
-        "s/a.png": None,
-    }
-    assert source.directory_mtimes([""])[""] == os.stat(source.location).st_mtime_ns
+    tokens = source.tokens(["", "s", "none", "s/a.png"])
+    assert list(tokens) == ["", "s", "none", "s/a.png"]
+    assert tokens["s"] == source.list_directory("s").token
+    assert tokens["none"] == tokens["s/a.png"] == source.list_directory("none").token
+    assert None not in tokens.values()
+    put(source, "s/b.png")
+    assert source.tokens(["s"])["s"] != tokens["s"]
+    (Path(source.path("s")) / "a.png").unlink()
+    (Path(source.path("s")) / "b.png").unlink()
+    Path(source.path("s")).rmdir()
+    assert source.tokens(["s"])["s"] == tokens["none"]
+
+
+def test_a_folder_that_changed_a_moment_ago_has_a_token_that_is_not_to_be_trusted(source: LocalImageStorage) -> None:
+    put(source, "s/a.png")
+    for age_s, trusted in ((0, False), (1.9, False), (2.5, True), (-60, False)):
+        now_ns = time.time_ns() - int(age_s * 1e9)
+        os.utime(source.path("s"), ns=(now_ns, now_ns))
+        assert (source.list_directory("s").token is not None) == trusted
+
+
+def test_tokens_say_what_changed_lately(source: LocalImageStorage) -> None:
+    for name, age_s in (("new", 5), ("old", 500)):
+        put(source, f"{name}/a.png")
+        os.utime(source.path(name), (time.time() - age_s, time.time() - age_s))
+    tokens = source.tokens(["new", "old", "none"])
+    assert source.recent(tokens, 60) == {"new"}
+    assert source.recent(tokens, 600) == {"new", "old"}
+    assert source.recent({"new": None}, 600) == set()
+
+
+def test_whether_a_folder_is_there_is_a_question_of_its_own(source: LocalImageStorage, tmp_path: Path) -> None:
+    put(source, "s/a.png")
+    Path(source.path("linked")).symlink_to(tmp_path)
+    assert [source.directory_exists(key) for key in ("", "s", "none", "s/a.png", "linked")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    assert source.list_directory("s").exists
+    assert not source.list_directory("none").exists
+    Path(source.location).rename(tmp_path / "elsewhere")
+    assert not source.directory_exists("")
 
 
 def test_another_folder_in_the_roots_place_is_another_root(source: LocalImageStorage, tmp_path: Path) -> None:
@@ -366,7 +401,6 @@ def test_a_session_swapped_for_a_link_is_not_followed(
     Path(target.path("s")).symlink_to(elsewhere)
     with pytest.raises(SourceGoneError):
         source.read_image("s/a.png")
-    assert source.list_images() == []
     assert source.get_image_metadata("s/a.png") is None
     assert not target.delete_image("s/a.webp")
     assert not target.rename_image("s/a.webp", "b.webp")
@@ -478,7 +512,7 @@ def test_renaming_replaces_what_is_there(target: LocalImageStorage) -> None:
     put(target, "a.webp", b"a")
     put(target, "s/b.webp", b"b")
     assert target.rename_image("a.webp", "s/b.webp")
-    assert target.read_image_bytes("s/b.webp") == b"a"
+    assert target.read_image("s/b.webp").data == b"a"
     assert not target.rename_image("a.webp", "new/c.webp")
     assert names_in(target) == ["s/b.webp"]
     assert not Path(target.path("new")).exists()
@@ -499,61 +533,3 @@ def test_a_time_is_set_on_what_is_there(target: LocalImageStorage) -> None:
     assert path.stat().st_mtime_ns == 1_700_000_000_000_000_000
     with pytest.raises(MachineError):
         target.set_time("none.webp", 1)
-
-
-# -- sessions
-
-
-def test_sessions_are_listed_newest_first_by_their_names_then_by_their_times(source: LocalImageStorage) -> None:
-    middle_s = time.mktime((2025, 11, 10, 12, 0, 0, 0, 0, -1))
-    for name in ("20251111_080000-b", "20251109_080000-a", "20251111_080000-a", "without-a-time"):
-        Path(source.path(name)).mkdir()
-        os.utime(source.path(name), (1, 1))
-    os.utime(source.path("without-a-time"), (middle_s, middle_s))
-    put(source, "file.png")
-    sessions = LocalSessionStorage(source).list_sessions()
-    assert [session.name for session in sessions] == [
-        "20251111_080000-b",
-        "20251111_080000-a",
-        "without-a-time",
-        "20251109_080000-a",
-    ]
-    assert [session.began for session in sessions] == [
-        "20251111080000", "20251111080000", "20251110120000", "20251109080000",
-    ]  # fmt: skip
-
-
-def test_a_linked_session_is_no_session(source: LocalImageStorage, tmp_path: Path) -> None:
-    Path(source.path("linked")).symlink_to(tmp_path)
-    sessions = LocalSessionStorage(source)
-    assert sessions.list_sessions() == []
-    assert not sessions.session_exists("linked")
-
-
-def test_the_images_of_a_session_are_counted_at_any_depth(source: LocalImageStorage) -> None:
-    put(source, "s/a.png")
-    put(source, "s/deep/er/b.png")
-    put(source, "other/c.png")
-    sessions = LocalSessionStorage(source)
-    assert sessions.count_images("s") == 2
-    assert sessions.list_images("s") == ["s/a.png", "s/deep/er/b.png"]
-    assert sessions.session_exists("s")
-    assert not sessions.session_exists("")
-    assert not sessions.session_exists("none")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\xff\xfe\x00", b"{", b"[]", b'"ongoing"', b"null", b"[" * 100_000, b'{"a": \xff}'],
-    ids=["empty", "binary", "cut", "list", "text", "null", "deep", "undecodable"],
-)
-def test_a_manifest_that_is_garbage_is_none(source: LocalImageStorage, content: bytes) -> None:
-    put(source, "s/manifest.json", content)
-    assert LocalSessionStorage(source).read_manifest("s") is None
-
-
-def test_a_manifest_is_read(source: LocalImageStorage) -> None:
-    put(source, "s/manifest.json", b'{"snapshot": {"status": "ongoing"}}')
-    sessions = LocalSessionStorage(source)
-    assert sessions.read_manifest("s") == {"snapshot": {"status": "ongoing"}}
-    assert sessions.read_manifest("none") is None

@@ -1,0 +1,1 @@
+"""What the tests share: ``from support.engine import …``, with tests/ on the path (pythonpath in pyproject.toml)."""
