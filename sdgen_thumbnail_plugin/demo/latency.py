@@ -51,14 +51,6 @@ class Made:
     waited_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    """A thumbnail as it was first seen with this modification time."""
-
-    at_s: float
-    bytes: int
-
-
 class ThumbnailTimer(threading.Thread):
     """Looks at a session's thumbnails every few milliseconds, and notes when each one is in place.
 
@@ -68,7 +60,7 @@ class ThumbnailTimer(threading.Thread):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(name="demo-thumbnail-timer", daemon=True)
-        self._seen: dict[tuple[str, int], _Sighting] = {}
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # when first seen, and its length
         self._folder = folder
         self._ended = threading.Event()
 
@@ -79,7 +71,7 @@ class ThumbnailTimer(threading.Thread):
                     if entry.name.endswith(".webp"):
                         # The thumbnail carries its image's time, which distinguishes a second version from the first.
                         stat = entry.stat()
-                        self._seen.setdefault((entry.name, stat.st_mtime_ns), _Sighting(time.time(), stat.st_size))
+                        self._seen.setdefault((entry.name, stat.st_mtime_ns), (time.time(), stat.st_size))
 
     def end(self) -> None:
         """Stops looking."""
@@ -89,9 +81,10 @@ class ThumbnailTimer(threading.Thread):
     def made_of(self, arrivals: Sequence[Arrival]) -> Iterator[Made]:
         """Each version of an image with the thumbnail that shows it. One overwritten at once may never have had one."""
         for image in arrivals:
-            sighting = self._seen.get((str(Path(image.name).with_suffix(".webp")), image.mtime_ns))
-            if sighting is not None:
-                yield Made(image, sighting.bytes, max(0.0, sighting.at_s - image.finished_at_s))
+            seen = self._seen.get((str(Path(image.name).with_suffix(".webp")), image.mtime_ns))
+            if seen is not None:
+                at_s, length = seen
+                yield Made(image, length, max(0.0, at_s - image.finished_at_s))
 
 
 def arrivals_in(record: Path) -> list[Arrival]:

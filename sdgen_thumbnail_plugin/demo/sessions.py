@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -29,6 +29,16 @@ _LIVE_WAYS = ("plain", "plain", "in pieces", "renamed", "plain", "overwritten", 
 """How the live images arrive, in turn. The host writes plainly, and overwrites where annotations are on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An image before it is written."""
+
+    name: str
+    seed: int
+    picture: Image.Image
+    png: bytes
+
+
 def write_session(folder: Path, count: int) -> None:
     """Writes a completed session as the host does: numbered images and a manifest.
 
@@ -37,9 +47,8 @@ def write_session(folder: Path, count: int) -> None:
         count: the number of images.
     """
     folder.mkdir(parents=True)
-    prompt = _prompt_of(folder)
-    for name, seed, picture in _images(folder, count):
-        (folder / name).write_bytes(encode(picture, prompt=prompt, seed=seed))
+    for image in _draw(folder, count):
+        (folder / image.name).write_bytes(image.png)
     _write_manifest(folder, "completed", count)
 
 
@@ -52,24 +61,23 @@ def write_live(folder: Path, count: int, *, record: Path, pause_s: float) -> Non
         record: a file of JSON lines, each an ``Arrival``; an overwritten image has two.
         pause_s: seconds from one image to the next.
     """
-    prompt = _prompt_of(folder)
     # All are drawn beforehand: a real generator computes on the graphics card, and leaves the processor alone.
-    images = _images(folder, count)
-    contents = [encode(picture, prompt=prompt, seed=seed) for _, seed, picture in images]
+    images = _draw(folder, count)
     folder.mkdir(parents=True)
     _write_manifest(folder, "ongoing", count)
     next_s = time.monotonic()
-    for number, ((name, seed, picture), content) in enumerate(zip(images, contents, strict=True)):
-        way, path = _LIVE_WAYS[number % len(_LIVE_WAYS)], folder / name
+    for number, image in enumerate(images):
+        way, path = _LIVE_WAYS[number % len(_LIVE_WAYS)], folder / image.name
         if way == "overwritten":
-            second = encode(annotated(picture, f"{prompt}, seed {seed}"), prompt=prompt, seed=seed)
-            path.write_bytes(content)
-            _note(record, path, "plain", picture)
+            words = annotated(image.picture, f"{_prompt_of(folder)}, seed {image.seed}")
+            second = encode(words, prompt=_prompt_of(folder), seed=image.seed)
+            path.write_bytes(image.png)
+            _note(record, path, "plain", image.picture)
             time.sleep(_ANNOTATED_AFTER_S)
             path.write_bytes(second)
         else:
-            _write(path, content, way)
-        _note(record, path, way, picture)
+            _write(path, image.png, way)
+        _note(record, path, way, image.picture)
         next_s += pause_s
         time.sleep(max(0.0, next_s - time.monotonic()))
     _write_manifest(folder, "completed", count)
@@ -101,14 +109,16 @@ def _note(record: Path, path: Path, way: str, picture: Image.Image) -> None:
         lines.write(json.dumps(asdict(arrival)) + "\n")
 
 
-def _images(folder: Path, count: int) -> list[tuple[str, int, Image.Image]]:
-    """A session's images by its name: file name, seed, picture. Two at a time: Pillow releases the GIL."""
+def _draw(folder: Path, count: int) -> list[_Drawn]:
+    """A session's images, by its name. Two at a time: Pillow releases the GIL."""
     name = folder.name.partition("-")[2]
     scene = next((known for known in SCENES if known in name), "hills")
 
-    def one(number: int) -> tuple[str, int, Image.Image]:
+    def one(number: int) -> _Drawn:
         seed = _FIRST_SEED + number
-        return f"{name}_{number:04}_seed-{seed}.png", seed, draw(scene, seed, SIZES_PX[number % len(SIZES_PX)])
+        picture = draw(scene, seed, SIZES_PX[number % len(SIZES_PX)])
+        png = encode(picture, prompt=_prompt_of(folder), seed=seed)
+        return _Drawn(f"{name}_{number:04}_seed-{seed}.png", seed, picture, png)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, range(count)))

@@ -11,19 +11,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
+
+from sdgen_thumbnail_plugin.daemon.health import watcher_report
 from sdgen_thumbnail_plugin.demo.latency import Made, ThumbnailTimer, arrivals_in
 from sdgen_thumbnail_plugin.demo.report import contact_sheet, line_of, summary_of, table_of
+from sdgen_thumbnail_plugin.demo.sessions import write_session
 from sdgen_thumbnail_plugin.demo.workspace import Workspace, machine_errors
 from sdgen_thumbnail_plugin.errors import ProcessError
+from sdgen_thumbnail_plugin.settings import Settings
 from sdgen_thumbnail_plugin.text import as_typed
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-
-Render = Callable[[Mapping[str, Any]], "RenderableType"]
+Render = Callable[[Mapping[str, Any]], RenderableType]
 """Shows the report that ``watcher_report`` returns."""
 
 _READY_SESSIONS = ("20251110_151059-harbour-at-dusk", "20251111_093012-misty-hills", "20251112_201530-paper-cut")
@@ -53,8 +57,6 @@ def run_demo(folder: Path, *, console: Console, render: Render) -> None:
     with machine_errors(workspace.folder):
         workspace.prepare()
         _step(console, 1, f"Drawing {_COUNT * len(_READY_SESSIONS)} images in {len(_READY_SESSIONS)} sessions")
-        from sdgen_thumbnail_plugin.demo.sessions import write_session
-
         for name in _READY_SESSIONS:
             write_session(workspace.results / name, _COUNT)
     with _ended_by_signals():
@@ -67,7 +69,7 @@ def run_demo(folder: Path, *, console: Console, render: Render) -> None:
             console.print(table_of(made))
             _show(console, summary_of(made))
             with machine_errors(workspace.folder):
-                _draw_sheet(workspace)
+                contact_sheet(workspace.thumbnails).save(workspace.sheet)
         except BaseException:
             # The first error is the one to report; a watcher that never ran cannot be stopped.
             with contextlib.suppress(ProcessError):
@@ -90,8 +92,6 @@ def _show(console: Console, output: str) -> None:
 
 
 def _say_where(workspace: Workspace, console: Console, took_s: float) -> None:
-    from rich.markup import escape
-
     shown = Path(os.path.relpath(workspace.folder))
     shown = workspace.folder if ".." in shown.parts else shown
 
@@ -130,20 +130,15 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _generate_live(workspace: Workspace, console: Console, render: Render) -> list[Made]:
     """Runs the other process until every image has its thumbnail; shows each one as it is ready."""
-    from rich.live import Live
-
     timer = ThumbnailTimer(workspace.thumbnails / _LIVE_SESSION)
     timer.start()
     session, record = workspace.results / _LIVE_SESSION, workspace.record
     arguments = (str(session), str(_COUNT), str(record), str(_LIVE_PAUSE_S))
     writing = workspace.spawn("sdgen_thumbnail_plugin.demo.sessions", *arguments, output=subprocess.DEVNULL)
-    live: contextlib.AbstractContextManager[Live | None] = contextlib.nullcontext()
-    if console.is_terminal:
-        live = Live(console=console, auto_refresh=False, transient=True)
     shown: dict[tuple[str, int], Made] = {}
     deadline_s, screen_at_s, done = time.monotonic() + _PATIENCE_S, 0.0, 0
     try:
-        with live as screen:
+        with Live(console=console, auto_refresh=False, transient=True) as screen:
             while time.monotonic() < deadline_s:
                 ended = writing.poll() is not None
                 for made in timer.made_of(arrivals_in(record)):
@@ -153,7 +148,7 @@ def _generate_live(workspace: Workspace, console: Console, render: Render) -> li
                         _show(console, line_of(made))
                 if writing.returncode:
                     raise ProcessError(f"the process that writes images failed with exit code {writing.returncode}")
-                if screen is not None and time.monotonic() > screen_at_s:
+                if console.is_terminal and time.monotonic() > screen_at_s:
                     screen.update(_status(workspace, render), refresh=True)
                     screen_at_s = time.monotonic() + _SCREEN_EVERY_S
                 if ended and _is_complete(workspace):
@@ -173,25 +168,19 @@ def _generate_live(workspace: Workspace, console: Console, render: Render) -> li
 
 def _report(workspace: Workspace) -> dict[str, Any]:
     """What ``status --json`` prints, without a process each time: that would distort what is being measured."""
-    from sdgen_thumbnail_plugin.daemon.health import watcher_report
-    from sdgen_thumbnail_plugin.settings import Settings
-
     # Not validated, because the user's own environment is not meant for this project.
     settings = Settings.model_construct(source_dir=workspace.results, target_dir=workspace.thumbnails)
     return watcher_report(workspace.home, settings)
 
 
 def _status(workspace: Workspace, render: Render) -> RenderableType:
-    from rich.padding import Padding
-
     return Padding(render(_report(workspace)), (0, 0, 0, 3))
 
 
 def _is_complete(workspace: Workspace) -> bool:
     """Whether every image has its thumbnail, and the watcher says so too."""
-    if workspace.images_without_thumbnail():
-        return False
-    return _report(workspace).get("thumbnails") == len(workspace.pairs())
+    missing = workspace.images_without_thumbnail()
+    return not missing and _report(workspace).get("thumbnails") == len(workspace.pairs())
 
 
 def _check(workspace: Workspace) -> None:
@@ -202,8 +191,3 @@ def _check(workspace: Workspace) -> None:
         message = f"{len(wrong)} of {count} images have no fresh thumbnail, and there should be {expected} images"
         remedy = f"read the log in {workspace.home.log_file.parent}, and please report it"
         raise ProcessError(message, path=str(wrong[0] if wrong else workspace.folder), remedy=remedy)
-
-
-def _draw_sheet(workspace: Workspace) -> None:
-    sessions = sorted(path for path in workspace.thumbnails.iterdir() if path.is_dir())
-    contact_sheet({path.name: sorted(path.glob("*.webp")) for path in sessions}).save(workspace.sheet)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -12,15 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sdgen_thumbnail_plugin.errors import (
-    AccessDeniedError,
-    DiskFullError,
-    MachineError,
-    ProcessError,
-    SettingsError,
-    StorageUnavailableError,
-)
-from sdgen_thumbnail_plugin.paths import HOME_VARIABLE, Home
+from sdgen_thumbnail_plugin.errors import ProcessError, SettingsError, StorageUnavailableError
+from sdgen_thumbnail_plugin.paths import ENVIRONMENT_PREFIX, HOME_VARIABLE, Home
 
 _MARKER = ".sdgen-demo"
 _HOME, _RECORD, _SHEET = ".sdgen", "arrivals.jsonl", "contact-sheet.png"
@@ -37,13 +29,8 @@ def machine_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message, path = (error.strerror or str(error)).lower(), str(error.filename or folder)
-        kind: type[MachineError] = StorageUnavailableError
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            kind = AccessDeniedError
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-            kind = DiskFullError
-        raise kind(message, path=path, remedy=_OTHER_FOLDER) from error
+        message = (error.strerror or str(error)).lower()
+        raise StorageUnavailableError(message, path=str(error.filename or folder), remedy=_OTHER_FOLDER) from error
 
 
 class Workspace:
@@ -51,32 +38,18 @@ class Workspace:
 
     Args:
         folder: absolute.
+
+    Attributes:
+        record: where the process that draws records when each image was finished.
+        sheet: the picture of all thumbnails.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results"
-
-    @property
-    def thumbnails(self) -> Path:
-        return self.folder / "thumbnails"
-
-    @property
-    def home(self) -> Home:
-        return Home(self.folder / _HOME)
-
-    @property
-    def record(self) -> Path:
-        """Where the process that draws records when each image was finished."""
-        return self.folder / _RECORD
-
-    @property
-    def sheet(self) -> Path:
-        """The picture of all thumbnails."""
-        return self.folder / _SHEET
+        self.results, self.thumbnails = folder / "results", folder / "thumbnails"
+        self.home = Home(folder / _HOME)
+        self.record = folder / _RECORD
+        self.sheet = folder / _SHEET
 
     def prepare(self) -> None:
         """Makes an empty project. A former demonstration is stopped and removed, anything else is left as it is.
@@ -128,10 +101,12 @@ class Workspace:
             arguments: its command line.
             output: where stdout and stderr go, as ``subprocess`` takes it.
         """
+        # A home and settings of its own: a watcher that already runs for the user is left in peace.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
-            env=self._environment(),
+            env=environment | {HOME_VARIABLE: str(self.home.root), "PYTHONIOENCODING": "utf-8"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -140,11 +115,6 @@ class Workspace:
             errors="replace",
             start_new_session=True,  # Ctrl+C is ours: we end them, in order
         )
-
-    def _environment(self) -> dict[str, str]:
-        """A home and settings of its own: a watcher that already runs for the user is left in peace."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SDGEN_THUMBNAILS_")}
-        return {**own, HOME_VARIABLE: str(self.home.root), "PYTHONIOENCODING": "utf-8"}
 
     def run(self, name: str) -> str:
         """Runs one of our commands as a person would, and returns what it printed.

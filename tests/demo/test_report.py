@@ -31,16 +31,18 @@ def test_the_contact_sheet_shows_every_thumbnail(
 
         monkeypatch.setattr(ImageFont, "load_default", old)
     colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
-    for number, colour in enumerate(colours):
-        Image.new("RGB", (360, 240), colour).save(tmp_path / f"{number}.webp", lossless=True)
-    paths = sorted(tmp_path.glob("*.webp"))
-    sheet = contact_sheet({"20251110_151059-a": paths * 3, "20251111_151059-b": paths[:1]})
+    for session, count in (("20251110_151059-a", 9), ("20251111_151059-b", 1)):
+        (tmp_path / session).mkdir()
+        for number in range(count):
+            picture = Image.new("RGB", (360, 240), colours[number % 3])
+            picture.save(tmp_path / session / f"{number}.webp", lossless=True)
+    sheet = contact_sheet(tmp_path)
     counted = {colour: count for count, colour in sheet.getcolors(sheet.width * sheet.height) or []}
     assert [counted[colour] // (360 * 240) for colour in colours] == [4, 3, 3]
 
 
-def test_a_contact_sheet_of_nothing_is_a_picture_too() -> None:
-    assert contact_sheet({}).width > 0
+def test_a_contact_sheet_of_nothing_is_a_picture_too(tmp_path: Path) -> None:
+    assert contact_sheet(tmp_path).width > 0
 
 
 def test_the_table_fits_into_80_columns() -> None:
