@@ -142,7 +142,7 @@ def switch(on: bool) -> None:
     else:
         sys.modules["imagecodecs"] = None  # type: ignore[assignment]
     accelerators._decoder.cache_clear()
-    accelerators._extra_crc32.cache_clear()
+    accelerators.crc32.cache_clear()
 
 
 @contextlib.contextmanager

@@ -11,18 +11,13 @@ import functools
 import importlib
 import os
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from sdgen_thumbnail_plugin.imaging.png import GREY, GREY_ALPHA, RGB, RGBA
+from PIL import Image
+
+from sdgen_thumbnail_plugin.imaging.png import GREY, GREY_ALPHA, RGB, RGBA, PngHeader
 from sdgen_thumbnail_plugin.paths import FAST_VARIABLE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from PIL import Image
-
-    from sdgen_thumbnail_plugin.imaging.png import PngHeader
-
 
 _MAX_PIXELS: Final = 1 << 26
 """Larger images go to Pillow, which needs 4 bytes a pixel where these need 9 (14 with alpha)."""
@@ -95,65 +90,54 @@ def resize(image: Image.Image | bytes, size: tuple[int, int], new_size: tuple[in
     if new_size[0] > size[0] or new_size[1] > size[1] or size[0] * size[1] > _MAX_PIXELS:
         return None
     resizer = _resizer()
-    if resizer is None:
+    if resizer is None or (not isinstance(image, bytes) and image.mode != "RGB"):
         return None
-    if isinstance(image, bytes):
-        return resizer(image, size, new_size)
-    return resizer(image.tobytes(), size, new_size) if image.mode == "RGB" else None
+    # Its other interface reads the internals of Pillow's images, which no version of Pillow guarantees.
+    library, pixel_type, options = resizer
+    rgb = image if isinstance(image, bytes) else image.tobytes()
+    source = library.ImageData(*size, pixel_type, rgb)
+    target = library.ImageData(*new_size, pixel_type)
+    library.Resizer().resize(source, target, options)
+    return Image.frombytes("RGB", new_size, target.get_buffer())
 
 
+@functools.cache
 def crc32() -> Callable[[bytes | memoryview], int]:
     """The function for the checksums of PNG chunks: the extra's takes a sixteenth of zlib's time, and every byte of a
     file passes through it."""
-    return _extra_crc32() or zlib.crc32
+    if has_extra():
+        try:
+            found: Callable[[bytes | memoryview], int] = _library("imagecodecs").zlibng_crc32
+            if found(b"123456789") == 0xCBF43926:  # the check value of CRC-32
+                return found
+        except Exception:  # noqa: BLE001 - built without zlib-ng
+            pass
+    return zlib.crc32
 
 
-def _is_enabled() -> bool:
-    return os.environ.get(FAST_VARIABLE) != "0"
+def _library(name: str) -> Any:
+    """Imports a library. Raises whatever it raises, and ``ImportError`` if all are switched off."""
+    if os.environ.get(FAST_VARIABLE) == "0":
+        raise ImportError(f"switched off by {FAST_VARIABLE}=0")
+    return importlib.import_module(name)
 
 
 @functools.cache
 def _decoder() -> Callable[[bytes], Any] | None:
     """The extra's decoder: PNG to numpy array."""
-    if not _is_enabled():
-        return None
     try:
-        decoder: Callable[[bytes], Any] = importlib.import_module("imagecodecs").png_decode
+        decoder: Callable[[bytes], Any] = _library("imagecodecs").png_decode
     except Exception:  # noqa: BLE001 - absent, half installed, or built for another numpy
         return None
     return decoder
 
 
 @functools.cache
-def _extra_crc32() -> Callable[[bytes | memoryview], int] | None:
-    if not has_extra():
-        return None
+def _resizer() -> tuple[Any, Any, Any] | None:
+    """The library that resizes, its pixels of three bytes, and its options for Lanczos."""
     try:
-        found: Callable[[bytes | memoryview], int] = importlib.import_module("imagecodecs").zlibng_crc32
-        return found if found(b"123456789") == 0xCBF43926 else None  # the check value of CRC-32
-    except Exception:  # noqa: BLE001 - built without zlib-ng
-        return None
-
-
-@functools.cache
-def _resizer() -> Callable[[bytes, tuple[int, int], tuple[int, int]], Image.Image] | None:
-    if not _is_enabled():
-        return None
-    try:
-        library: Any = importlib.import_module("cykooz_resizer")
+        library = _library("cykooz_resizer")
         lanczos = library.ResizeAlg.convolution(library.FilterType.lanczos3)
-        options = library.ResizeOptions(resize_alg=lanczos, use_alpha=False)
-        three_bytes = library.PixelType.U8x3
+        return library, library.PixelType.U8x3, library.ResizeOptions(resize_alg=lanczos, use_alpha=False)
     except Exception:  # noqa: BLE001 - absent, or a version with another interface
         return None
-
-    from PIL import Image
-
-    def resize_rgb(rgb: bytes, size: tuple[int, int], new_size: tuple[int, int]) -> Image.Image:
-        # Its other interface reads the internals of Pillow's images, which no version of Pillow guarantees.
-        source = library.ImageData(*size, three_bytes, rgb)
-        target = library.ImageData(*new_size, three_bytes)
-        library.Resizer().resize(source, target, options)
-        return Image.frombytes("RGB", new_size, target.get_buffer())
-
-    return resize_rgb
