@@ -47,8 +47,7 @@ def sdgen_webui_start(project: Project) -> None:
         home = find_home()
         settings = load_settings(project.root, usual_folders=(project.output_dir, project.target_dir))
         check_roots(settings, must_exist=False)
-        folders = ["--source-dir", str(settings.source_dir), "--target-dir", str(settings.target_dir)]
-        started = start_watcher(settings, home, arguments=folders, folder=project.root, hurried_s=_WEBUI_START_S)
+        started = start_watcher(settings, home, folder=project.root, hurried_s=_WEBUI_START_S)
     except ThumbnailError as error:
         _say_error(error)
         return

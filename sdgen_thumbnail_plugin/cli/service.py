@@ -20,7 +20,7 @@ from sdgen_thumbnail_plugin.daemon.process import start_watcher, stop_watcher
 from sdgen_thumbnail_plugin.daemon.state import WatcherState, load_state
 from sdgen_thumbnail_plugin.errors import NotRunningError
 from sdgen_thumbnail_plugin.paths import find_home
-from sdgen_thumbnail_plugin.settings import Settings, flag_of
+from sdgen_thumbnail_plugin.settings import Settings
 from sdgen_thumbnail_plugin.text import printable
 
 
@@ -68,12 +68,7 @@ def _stop() -> None:
 
 def _start(settings: Settings) -> None:
     home = find_home()
-    arguments = []  # for the process in the background
-    for name in ("source_dir", "target_dir", "observer", "polling_interval_s", "workers"):
-        value = getattr(settings, name)
-        if value is not None:
-            arguments += [flag_of(name), str(value)]
-    started = start_watcher(settings, home, arguments=arguments, folder=Path.cwd())
+    started = start_watcher(settings, home, folder=Path.cwd())
     watcher = started.watcher
     if started.already:
         typer.echo(f"The watcher is running already (PID {watcher.pid}), watching {printable(watcher.source_dir)}")

@@ -25,7 +25,7 @@ from sdgen_thumbnail_plugin.daemon.logs import last_lines
 from sdgen_thumbnail_plugin.daemon.readiness import READY_VARIABLE, Answer, read_answer
 from sdgen_thumbnail_plugin.errors import NotRunningError, StartFailedError, StopFailedError
 from sdgen_thumbnail_plugin.paths import Home
-from sdgen_thumbnail_plugin.settings import Settings
+from sdgen_thumbnail_plugin.settings import Settings, flag_of
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -33,6 +33,7 @@ STOP_TIMEOUT_S = 5.0
 
 _HURRIED_STOP_S = 1.0  # for the watcher of other folders, where ``sdgen webui start`` waits for us
 _KILL_TIMEOUT_S = 2.0
+_FLAGS = ("source_dir", "target_dir", "observer", "polling_interval_s", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,12 @@ class Started:
     watching: bool = True
 
 
-def start_watcher(
-    settings: Settings, home: Home, *, arguments: list[str], folder: Path, hurried_s: float | None = None
-) -> Started:
+def start_watcher(settings: Settings, home: Home, *, folder: Path, hurried_s: float | None = None) -> Started:
     """Starts the watcher in the background, and returns when it *is watching*.
 
     Args:
         settings: what it is to watch, already checked.
         home: where its lock, PID file and log are.
-        arguments: command-line arguments that give the new process the same settings.
         folder: its working directory, where ``sdgen_config.json`` is read.
         hurried_s: return after so many seconds in any case, with the watcher still on its way if need be. Without it, a
             watcher that is not watching after 30 s has failed, and is ended.
@@ -87,7 +85,7 @@ def start_watcher(
     elif (old := find_old_watchdog(home)) is not None:
         _end(old, stop_timeout_s)
     clean_stale_pid_file(home)
-    process, descriptor = _spawn(home, arguments, folder)
+    process, descriptor = _spawn(home, _flags_for(settings), folder)
     answer = read_answer(descriptor, deadline_s)
     if answer.watching and (found := find_watcher(home)) is not None:
         _let_go(process)
@@ -115,14 +113,20 @@ def _wait_for_watcher(home: Home, deadline_s: float) -> RunningWatcher | None:
         time.sleep(0.02)
 
 
-def _spawn(home: Home, arguments: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+def _flags_for(settings: Settings) -> list[str]:
+    """What gives a new process the settings that were checked in this one, of those that ``watch`` has flags for."""
+    values = {name: getattr(settings, name) for name in _FLAGS}
+    return [part for name, value in values.items() if value is not None for part in (flag_of(name), str(value))]
+
+
+def _spawn(home: Home, flags: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Starts the process; returns it, and the descriptor that its one line comes from."""
     reading, writing = os.pipe()
     try:
         # What escapes logging (a crash of the interpreter) goes to the log's end too.
         with _log_or_nothing(home) as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, "watch", *arguments],
+                [sys.executable, "-m", MODULE, "watch", *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -221,16 +221,15 @@ def test_a_hurried_start_returns_in_time_and_the_watcher_gets_there(
 ) -> None:
     monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
     settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
-    folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
     with held_up(project, monkeypatch):  # its start comes back before the watcher has begun
-        started = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001)
+        started = start_watcher(settings, project.home, folder=project.root, hurried_s=0.001)
         assert not is_locked(project.home)
     with ended_at_the_latest_now(project, started.watcher.pid):
         assert not started.watching
         assert started.watcher.watches(settings)
         wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
         assert pid_of(project) == started.watcher.pid
-        again = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=1.0)
+        again = start_watcher(settings, project.home, folder=project.root, hurried_s=1.0)
         assert again.already
         assert again.watcher == started.watcher
 
@@ -253,11 +252,7 @@ def test_hurried_starts_one_after_the_other_leave_one_watcher(
 ) -> None:
     monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
     settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
-    folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
-    pids = {
-        start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001).watcher.pid
-        for _ in range(3)
-    }
+    pids = {start_watcher(settings, project.home, folder=project.root, hurried_s=0.001).watcher.pid for _ in range(3)}
     with ended_at_the_latest_now(project, *pids):
         wait_for(lambda: project.is_fresh("20251110_151059-old/first.png"))
         wait_for(lambda: {pid for pid in pids if identity_of(pid)} == {pid_of(project)})
@@ -311,10 +306,9 @@ def test_an_old_watchdog_that_will_not_end_is_killed_by_a_hurried_start(
 ) -> None:
     monkeypatch.setenv("SDGEN_THUMBNAILS_HOME", str(project.home.root))
     settings = Settings(source_dir=project.results, target_dir=project.thumbnails)
-    folders = ["--source-dir", str(project.results), "--target-dir", str(project.thumbnails)]
     stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
     with named_in_the_pid_file(project, *OLD, code=stubborn) as old:
-        started = start_watcher(settings, project.home, arguments=folders, folder=project.root, hurried_s=0.001)
+        started = start_watcher(settings, project.home, folder=project.root, hurried_s=0.001)
         with ended_at_the_latest_now(project, started.watcher.pid):
             assert old.wait() == -signal.SIGKILL
             assert daemon_process._HURRIED_STOP_S <= 1, "the host waits for us"
