@@ -35,11 +35,11 @@ from sdgen_thumbnail_plugin.errors import (
     UnusableNameError,
     image_error,
 )
-from sdgen_thumbnail_plugin.model import SOURCE_SUFFIX, THUMBNAIL_SUFFIX, OutcomeKind
+from sdgen_thumbnail_plugin.model import THUMBNAIL_SUFFIX, OutcomeKind
 from sdgen_thumbnail_plugin.paths import find_home
-from sdgen_thumbnail_plugin.project import image_reconciler
+from sdgen_thumbnail_plugin.project import image_reconciler, storages_of
 from sdgen_thumbnail_plugin.settings import Settings, load_settings
-from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, is_image_name
+from sdgen_thumbnail_plugin.storage.local import is_image_name
 
 CONFIG_VARIABLE = "SDGEN_CONFIG_PATH"
 """The host's: tells its web backend where the project's ``sdgen_config.json`` is."""
@@ -113,8 +113,7 @@ def make_thumbnail(source: Path, thumbnail: Path, settings: Settings) -> Path:
         catalog = _catalog(home.catalog_file(source_root, target_root), os.getpid())
     images = image_reconciler(
         settings,
-        LocalImageStorage(Path(source_root), SOURCE_SUFFIX),
-        LocalImageStorage(Path(target_root), THUMBNAIL_SUFFIX),
+        *storages_of(Path(source_root), Path(target_root)),
         catalog,
         home,
         guard=None,  # whether a thumbnail goes with its source is the watcher's decision, which knows the whole folder

@@ -85,17 +85,21 @@ def open_project(settings: Settings, home: Home, *, without_memory: bool = False
     Raises:
         CatalogError: the catalog cannot be opened.
     """
-    source = LocalImageStorage(settings.source_dir, SOURCE_SUFFIX)
-    target = LocalImageStorage(settings.target_dir, THUMBNAIL_SUFFIX)
+    source, target = storages_of(settings.source_dir, settings.target_dir)
     fault = None
     try:
-        catalog = Catalog(home.catalog_file(source.location, target.location))
+        catalog = Catalog(catalog_file(settings, home))
     except CatalogError as error:
         if not without_memory:
             raise
         catalog, fault = Catalog(None), error
     with catalog:
         yield assemble(settings, source, target, LocalSessionStorage(source), catalog, home, catalog_fault=fault)
+
+
+def storages_of(source_root: Path, target_root: Path) -> tuple[LocalImageStorage, LocalImageStorage]:
+    """The storages of the images and of the thumbnails below two folders."""
+    return LocalImageStorage(source_root, SOURCE_SUFFIX), LocalImageStorage(target_root, THUMBNAIL_SUFFIX)
 
 
 def assemble(
