@@ -16,7 +16,7 @@ from pathlib import Path
 
 import filelock
 
-from sdgen_thumbnail_plugin.daemon.state import read_state
+from sdgen_thumbnail_plugin.daemon.state import WatcherState, load_state
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError, SettingsError
 from sdgen_thumbnail_plugin.paths import Home, replace_text
 from sdgen_thumbnail_plugin.settings import Settings
@@ -167,10 +167,14 @@ def is_locked(home: Home) -> bool:
 
 def find_watcher(home: Home) -> RunningWatcher | None:
     """The watcher of this home, if one is alive and its identity can be proved."""
-    state = read_state(home.state_file) or {}
-    pid, identity = state.get("pid"), state.get("identity")
-    if isinstance(pid, int) and pid > 1 and identity and identity_of(pid) == identity and _is_a_watcher(home, pid):
-        return RunningWatcher(pid, str(identity), str(state["source_dir"]), str(state["target_dir"]))
+    state = load_state(home.state_file)
+    if (
+        isinstance(state, WatcherState)
+        and state.pid > 1
+        and identity_of(state.pid) == state.identity
+        and _is_a_watcher(home, state.pid)
+    ):
+        return RunningWatcher(state.pid, state.identity, state.source_dir, state.target_dir)
     # The state file may be lost or damaged. Then the PID file counts, if a watcher is alive at all.
     pid = home.read_pid()
     if pid is not None and _is_a_watcher(home, pid) and (found := identity_of(pid)):

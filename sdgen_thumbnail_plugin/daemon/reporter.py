@@ -73,12 +73,9 @@ class Reporter:
         home: holds the state file.
         directories: knows the roots and the catalog.
 
-    Attributes:
-        workers: set once they exist; until then no state is written.
     """
 
     def __init__(self, home: Home, directories: DirectoryReconciler) -> None:
-        self.workers: Workers | None = None
         self._home = home
         self._directories = directories
         self._identity = identity_of(os.getpid()) or ""
@@ -124,6 +121,7 @@ class Reporter:
 
     def write(
         self,
+        workers: Workers,
         *,
         phase: str,
         observer: Choice,
@@ -134,15 +132,13 @@ class Reporter:
         """Writes the state file.
 
         Args:
+            workers: whose queue, counts and problems it holds.
             phase: what the watcher is doing.
             observer: what it watches with.
             progress: how far catch-up has come; None once it is done.
             problems: the watcher's own; those of workers, log and catalog are added.
             tick_interval_s: the pause between two ticks, in seconds.
         """
-        workers = self.workers
-        if workers is None:
-            return
         totals = self._totals()
         held_back = self._directories.held_orphans()
         all_problems = [*problems, *workers.problems(), *self._log_problems(), *self._orphan_problems(held_back)]

@@ -179,9 +179,3 @@ def load_state(path: Path) -> WatcherState | StateFault:
         return WatcherState.model_validate(content)
     except ValidationError:
         return StateFault.DAMAGED
-
-
-def read_state(path: Path) -> dict[str, Any] | None:
-    """The same as a document of JSON; None where there is no state."""
-    state = load_state(path)
-    return state.document() if isinstance(state, WatcherState) else None

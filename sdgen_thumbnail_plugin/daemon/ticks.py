@@ -69,7 +69,7 @@ class Ticks:
         self._put = put
         self._problems = problems
         self._root_identity = self._identity_of_root()  # before anything is watched
-        self._look_again = threading.Event()  # everything is to be listed, known to be complete or not
+        self._look_again = False  # everything is to be listed, known to be complete or not
         self._due_at_s = 0.0
         self._everything = Pace(settings.tick_interval_s)  # looks at all directories
         self._quick = Pace(min(settings.tick_interval_s, settings.polling_interval_s))  # looks at a few
@@ -95,7 +95,7 @@ class Ticks:
         self._due_at_s = time.monotonic() + self._settings.tick_interval_s
         if self._supervisor.lost_events():
             self._look_soon()
-        elif not self._look_again.is_set() and not self._catch_up.is_running:
+        elif not self._look_again and not self._catch_up.is_running:
             self._supervisor.note_caught_up()
         root_is_there = self._check_root()
         if root_is_there:
@@ -162,14 +162,14 @@ class Ticks:
         """A new observer, and catching up with what no observer reported; False where the last one is too young."""
         done = self._supervisor.rearm(reason, at_once=at_once)
         if done and not self._catch_up.start():
-            self._look_again.set()
+            self._look_again = True
         return done
 
     # -- looking
 
     def _look_soon(self) -> None:
         """So much happened that some of it may be lost: all is looked at, and listed once nothing happens any more."""
-        self._look_again.set()
+        self._look_again = True
         self._supervisor.count_events()
         self._everything.hasten(self._settings.tick_interval_s)
 
@@ -207,11 +207,11 @@ class Ticks:
         is_calm = self._supervisor.count_events() == 0
         if self._catch_up.is_running:
             return
-        if self._look_again.is_set():
+        if self._look_again:
             self._everything.hasten(self._settings.tick_interval_s)
             if is_calm:
                 # Cleared before the pass begins: what is lost from here on asks for another one.
-                self._look_again.clear()
+                self._look_again = False
                 self._catch_up.start(smart=False, everything=True)
             return
         for directory in due_for_a_sweep(

@@ -61,7 +61,6 @@ class Watcher:
         self._idle_trim = IdleTrim()
         self._reporter = Reporter(home, project.directories)
         self._workers = project.workers(on_outcome=self._reporter.note)
-        self._reporter.workers = self._workers
         self._catch_up = CatchUpThread(self._new_catch_up, on_change=self._wake)
         self._supervisor = Supervisor(settings, Path(project.source.location), self._hints.put)
         self._dispatcher = Dispatcher(
@@ -191,6 +190,7 @@ class Watcher:
         now_s = time.monotonic()
         self._state_at_s = now_s + (_BUSY_STATE_EVERY_S if busy else HEARTBEAT_S)
         self._reporter.write(
+            self._workers,
             phase=phase,
             observer=self._supervisor.choice,
             progress=progress,

@@ -160,6 +160,7 @@ class CatchUp:
         self._smart: _Found | None = None  # what the smart part found, once it has ended
         self._orphans: dict[str, int] = {}  # by directory
         self._submitted: list[str] = []  # directories handed to the workers
+        self._smart_submitted = 0  # how many of them by the smart part
         self._done = 0  # how many of them are known to be done
 
     def run(self, *, smart: bool = True, smart_only: bool = False, everything: bool = False) -> Summary:

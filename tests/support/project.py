@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from sdgen_thumbnail_plugin.daemon.state import read_state
+from sdgen_thumbnail_plugin.daemon.state import WatcherState, load_state
 from sdgen_thumbnail_plugin.errors import ImageError
 from sdgen_thumbnail_plugin.imaging.thumbnail import make_thumbnail
 from sdgen_thumbnail_plugin.model import Recipe
@@ -139,7 +139,8 @@ class Project:
                 os.utime(path, (LONG_AGO_S, LONG_AGO_S))
 
     def state(self) -> dict[str, Any]:
-        return read_state(self.home.state_file) or {}
+        state = load_state(self.home.state_file)
+        return state.document() if isinstance(state, WatcherState) else {}
 
     def log(self) -> str:
         return self.home.log_file.read_text("utf-8") if self.home.log_file.exists() else ""
