@@ -40,7 +40,7 @@ from sdgen_thumbnail_plugin.paths import find_home
 from sdgen_thumbnail_plugin.version import __version__
 from support.pictures import png
 from support.project import Project, just_now
-from support.waiting import wait_for
+from support.waiting import begin_together, wait_for
 from support.watcher import watching
 
 NAME = "20261101_120000-s/a.png"
@@ -206,19 +206,7 @@ print(len(builds))
 def test_four_processes_with_a_hundred_threads_cause_one_build(project: Project) -> None:
     project.image(NAME)
     paths = [str(project.results / NAME), str(project.thumbnail(NAME))]
-    askers = [
-        subprocess.Popen(
-            [sys.executable, "-c", ASKER, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    for asker in askers:
-        assert asker.stdout is not None
-        assert asker.stdout.readline() == "ready\n"
-    for asker in askers:
-        assert asker.stdin is not None
-        asker.stdin.write("\n")
-        asker.stdin.flush()
+    askers = begin_together(ASKER, *paths, count=4)
     assert sum(int(asker.communicate(timeout=30)[0]) for asker in askers) == 1
     assert project.is_exact()
 

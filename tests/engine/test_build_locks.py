@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sdgen_thumbnail_plugin.engine.build_locks import BuildLocks
-from support.waiting import wait_for
+from support.waiting import begin_together, wait_for
 
 HOLD = """
 import sys, time
@@ -115,15 +115,7 @@ def test_threads_take_turns(file: Path, shared: bool) -> None:
 def test_processes_take_turns(file: Path, tmp_path: Path) -> None:
     number = tmp_path / "number"
     number.write_text("0")
-    command = [sys.executable, "-c", COUNT, str(file), str(number)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    processes = begin_together(COUNT, str(file), str(number), count=3)
     for process in processes:
         process.communicate(timeout=30)
         assert process.returncode == 0

@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -21,10 +20,8 @@ from support.project import LONG_AGO_S, Project, draw, inodes, just_now, put_thu
 
 
 @pytest.fixture
-def project(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Project:
+def project(project: Project, caplog: pytest.LogCaptureFixture) -> Project:
     caplog.set_level(logging.INFO)
-    project = Project(tmp_path)
-    project.results.mkdir()
     return project
 
 

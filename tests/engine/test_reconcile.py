@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,39 +28,21 @@ from support.project import LONG_AGO_S, Project, draw, just_now, put_thumbnail, 
 SESSION = session_of(1)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    project = Project(tmp_path)
-    project.results.mkdir()
-    return project
-
-
-@pytest.fixture
-def engine(project: Project) -> Iterator[Engine]:
-    with open_engine(project) as engine:
-        yield engine
-
-
-def kind_of(engine: Engine, key: str, **options: int) -> OutcomeKind:
-    """How reconciling an image ends."""
-    return engine.reconcile(key, **options).kind
-
-
 # -- one image
 
 
 def test_an_image_is_made_once_and_carries_its_sources_time(engine: Engine) -> None:
     key = draw(engine.project, SESSION, 1)[0]
-    assert kind_of(engine, key) is OutcomeKind.CREATED
+    assert engine.kind_of(key) is OutcomeKind.CREATED
     assert engine.project.is_fresh(key)
     assert picture_in(engine.project.thumbnail(key).read_bytes()) == picture_in(thumbnail_bytes())
-    assert kind_of(engine, key) is OutcomeKind.FRESH
+    assert engine.kind_of(key) is OutcomeKind.FRESH
 
 
 def test_other_bytes_with_the_same_time_and_size_are_noticed_when_something_happened_meanwhile(engine: Engine) -> None:
     key = draw(engine.project, SESSION, 1)[0]
     first = engine.reconcile(key)
-    assert kind_of(engine, key, made_from=first.checksum or 0) is OutcomeKind.FRESH
+    assert engine.kind_of(key, made_from=first.checksum or 0) is OutcomeKind.FRESH
     path = engine.project.results / key
     before, data = path.stat(), path.read_bytes()
     path.write_bytes(data + b"a word after the end")
@@ -69,19 +50,19 @@ def test_other_bytes_with_the_same_time_and_size_are_noticed_when_something_happ
     first = engine.reconcile(key, made_from=0)
     path.write_bytes(data + b"another word, same le"[: len(b"a word after the end")])
     os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
-    assert kind_of(engine, key) is OutcomeKind.FRESH
-    assert kind_of(engine, key, made_from=first.checksum or 0) is OutcomeKind.CREATED
+    assert engine.kind_of(key) is OutcomeKind.FRESH
+    assert engine.kind_of(key, made_from=first.checksum or 0) is OutcomeKind.CREATED
 
 
 def test_an_image_that_is_not_there_is_gone(engine: Engine) -> None:
-    assert kind_of(engine, f"{SESSION}/none.png") is OutcomeKind.GONE
+    assert engine.kind_of(f"{SESSION}/none.png") is OutcomeKind.GONE
 
 
 def test_a_deleted_image_loses_its_thumbnail_while_others_are_there(engine: Engine) -> None:
     one, other = draw(engine.project, SESSION, 2, done=2)
     engine.directories.look(SESSION)  # until an image was seen, nothing says that this is the right source
     (engine.project.results / one).unlink()
-    assert kind_of(engine, one) is OutcomeKind.DELETED
+    assert engine.kind_of(one) is OutcomeKind.DELETED
     assert not engine.project.thumbnail(one).exists()
     assert engine.project.thumbnail(other).exists()
 
@@ -98,10 +79,10 @@ def test_a_failed_image_is_kept_and_not_tried_again_until_the_file_changes(engin
     assert failure is not None
     assert failure.message
     assert failure.remedy
-    assert kind_of(engine, key) is OutcomeKind.KNOWN_FAILURE
+    assert engine.kind_of(key) is OutcomeKind.KNOWN_FAILURE
     assert engine.directories.look(SESSION).lacking == 0
     path.write_bytes(png())
-    assert kind_of(engine, key) is OutcomeKind.CREATED
+    assert engine.kind_of(key) is OutcomeKind.CREATED
     assert engine.catalog.failure(key) is None
 
 
@@ -114,7 +95,7 @@ def test_the_thumbnail_of_what_a_broken_file_was_before_goes(engine: Engine) -> 
         engine.reconcile(key)
     assert not engine.project.thumbnail(key).exists()
     put_thumbnail(engine.project, key, age_s=-100)  # and comes back from a backup
-    assert kind_of(engine, key) is OutcomeKind.KNOWN_FAILURE
+    assert engine.kind_of(key) is OutcomeKind.KNOWN_FAILURE
     assert not engine.project.thumbnail(key).exists()
 
 
@@ -196,7 +177,7 @@ def test_times_that_differ_by_a_nanosecond_are_different_times(engine: Engine) -
     os.utime(engine.project.results / key, ns=(time_ns, time_ns))
     if (engine.project.results / key).stat().st_mtime_ns != time_ns:
         pytest.skip("this file system keeps no nanoseconds")
-    assert kind_of(engine, key) is OutcomeKind.CREATED
+    assert engine.kind_of(key) is OutcomeKind.CREATED
 
 
 # -- names
@@ -224,7 +205,7 @@ def test_of_a_png_and_a_PNG_the_lower_case_one_has_the_thumbnail(engine: Engine)
 
 def test_an_image_with_its_suffix_in_capitals_has_a_thumbnail(engine: Engine) -> None:
     engine.project.image(f"{SESSION}/a.PNG")
-    assert kind_of(engine, f"{SESSION}/a.PNG") is OutcomeKind.CREATED
+    assert engine.kind_of(f"{SESSION}/a.PNG") is OutcomeKind.CREATED
     assert engine.directories.look(SESSION).actions == ()
     assert not engine.images.delete_orphan(f"{SESSION}/a.webp")
 

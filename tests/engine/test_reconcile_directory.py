@@ -4,48 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.model import OutcomeKind, Priority
-from support.engine import Engine, open_engine
-from support.project import Project, draw, inodes, just_now, put_thumbnail, session_of
+from sdgen_thumbnail_plugin.model import Priority
+from support.engine import Engine
+from support.project import draw, inodes, just_now, put_thumbnail, session_of
 
 SESSION = session_of(1)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    project = Project(tmp_path)
-    project.results.mkdir()
-    return project
-
-
-@pytest.fixture
-def engine(project: Project) -> Iterator[Engine]:
-    with open_engine(project) as engine:
-        yield engine
-
-
-def kind_of(engine: Engine, key: str, **options: int) -> OutcomeKind:
-    """How reconciling an image ends."""
-    return engine.reconcile(key, **options).kind
-
-
 # -- one directory
-
-
-def test_a_look_counts_and_changes_nothing(engine: Engine) -> None:
-    draw(engine.project, SESSION, 5, done=3)
-    (engine.project.thumbnails / SESSION / "orphan.webp").write_bytes(b"x")
-    before = inodes(engine.project)
-    look = engine.directories.look(SESSION)
-    assert (look.lacking, len(look.orphans), look.fresh) == (2, 1, 3)
-    assert look.builds == [f"{SESSION}/003.png", f"{SESSION}/004.png"]
-    assert inodes(engine.project) == before
-    assert engine.catalog.record(SESSION) is None
 
 
 def test_what_a_dead_process_left_unfinished_is_swept_and_what_a_living_one_writes_is_kept(engine: Engine) -> None:

@@ -22,13 +22,6 @@ from support.waiting import wait_for
 SESSION = session_of(1)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    project = Project(tmp_path)
-    project.results.mkdir()
-    return project
-
-
 class Gate:
     """Holds workers at the end of an image until it is opened."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from sdgen_thumbnail_plugin.errors import (
     UnusableNameError,
 )
 from sdgen_thumbnail_plugin.model import Stamp
-from sdgen_thumbnail_plugin.storage.folders import error_of
 from sdgen_thumbnail_plugin.storage.local import LocalImageStorage, is_image_name
 
 TIME_NS = 1_700_000_000_123_456_789
@@ -163,30 +161,6 @@ def test_what_this_user_may_not_read_or_write_is_told(source: LocalImageStorage)
             source.write_image_bytes("s/b.png", b"x")
     finally:
         path.parent.chmod(0o700)
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (errno.ENOSPC, DiskFullError),
-        (errno.EDQUOT, DiskFullError),
-        (errno.EACCES, AccessDeniedError),
-        (errno.EPERM, AccessDeniedError),
-        (errno.EROFS, AccessDeniedError),
-        (errno.ENOENT, SourceGoneError),
-        (errno.ENOTDIR, SourceGoneError),
-        (errno.ELOOP, SourceGoneError),
-        (errno.ENAMETOOLONG, UnusableNameError),
-        (errno.EIO, StorageUnavailableError),
-        (errno.ESTALE, StorageUnavailableError),
-        (errno.EMFILE, StorageUnavailableError),
-    ],
-)
-def test_every_error_of_the_system_has_one_of_ours(code: int, expected: type[ThumbnailError]) -> None:
-    error = error_of(OSError(code, os.strerror(code)), "/some/p\nath")
-    assert type(error) is expected
-    assert error.path == "/some/p\\nath"
-    assert error.message == error.message.lower()
 
 
 def test_a_root_that_vanished_while_writing_is_the_machines_fault(tmp_path: Path) -> None:

@@ -89,6 +89,10 @@ class Engine:
         """Reconciles one image in this thread."""
         return self.images.reconcile(key, budget=options.pop("budget", MemoryBudget(10**9)), **options)
 
+    def kind_of(self, key: str, **options: Any) -> OutcomeKind:
+        """How reconciling an image ends."""
+        return self.reconcile(key, **options).kind
+
     def ask(self, key: str, priority: Priority = Priority.URGENT) -> None:
         self.workers.submit_image(key, priority)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,3 +25,25 @@ def wait_for(
     while not condition():
         assert time.monotonic() < deadline_s, f"not within {timeout_s} s: {failure() if failure else condition}"
         time.sleep(0.01)
+
+
+def begin_together(code: str, *arguments: str, count: int) -> list[subprocess.Popen[str]]:
+    """Starts processes that run the same code, and lets all of them go on at the same moment.
+
+    Args:
+        code: prints ``ready``, and then reads a line.
+        arguments: its command line.
+        count: how many processes.
+    """
+    command = [sys.executable, "-c", code, *arguments]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return processes
