@@ -7,6 +7,7 @@ one; what is older goes on at low priority. Deletes wait for the end of the pass
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import threading
@@ -155,13 +156,15 @@ class CatchUp:
         self._on_progress = on_progress
         self._flushed_at_s = time.monotonic()
         self._counts_before = dict(workers.counts)
-        self._phase = Phase.SMART
+        self._has_smart_part = True
+        self._has_looked = False
         self._found = _Found()
         self._smart: _Found | None = None  # what the smart part found, once it has ended
         self._orphans: dict[str, int] = {}  # by directory
         self._submitted: list[str] = []  # directories handed to the workers
         self._smart_submitted = 0  # how many of them by the smart part
         self._done = 0  # how many of them are known to be done
+        self._to_tell: deque[tuple[int, Callable[[], None]]] = deque()  # once so many are done, in this order
 
     def run(self, *, smart: bool = True, smart_only: bool = False, everything: bool = False) -> Summary:
         """Looks at everything, newest sessions first, and waits until all of it is done.
@@ -171,6 +174,7 @@ class CatchUp:
             smart_only: end with the first complete session after an incomplete one; nothing is deleted then.
             everything: list also the directories that are known to need nothing.
         """
+        self._has_smart_part = smart
         if smart:
             log.info("🔄 Starting smart catch-up: newest sessions first")
         else:
@@ -199,7 +203,7 @@ class CatchUp:
             held_back = self._decide_about_orphans()
         for directory in self._orphans:
             self._workers.release(directory)
-        self._wait_for_all(smart)
+        self._wait_for_all()
         self._flush(force=True)
         if not self._ended() and not smart_only:
             self._on_progress(Progress(Phase.DONE, self._found.lacking, self._found.lacking))
@@ -248,6 +252,7 @@ class CatchUp:
                 self._workers.count(OutcomeKind.ADOPTED, pending.adopted)
             if pending.names or pending.lost_names:
                 found.pending.append(pending)
+            self._tell_what_is_due()
             self._flush()
         return found
 
@@ -258,14 +263,14 @@ class CatchUp:
         if session.lacking:
             session.incomplete = 1
             if self._smart is None:
-                log.info(
-                    "📍 Processing incomplete session: %s (%d/%d thumbnails)",
-                    printable(name), session.fresh, session.images,
-                )  # fmt: skip
+                text = "📍 Processing incomplete session: %s (%d/%d thumbnails)"
+                self._tell_in_turn(functools.partial(log.info, text, printable(name), session.fresh, session.images))
         elif self._found.incomplete and self._smart is None:
-            log.info("✓ Found complete session: %s, stopping catch-up", printable(name))
+            text = "✓ Found complete session: %s, stopping catch-up"
+            self._tell_in_turn(functools.partial(log.info, text, printable(name)))
             self._end_smart_part()
         self._take(session, priority)
+        self._tell_what_is_due()
         if session.pending:
             self._report()
 
@@ -273,7 +278,8 @@ class CatchUp:
         if self._smart is None:
             self._smart = replace(self._found)
             self._smart_submitted = len(self._submitted)
-            self._phase = Phase.SURVEY
+            if self._has_smart_part:
+                self._tell_in_turn(self._report_smart_part)
 
     def _take(self, found: _Found, priority: Priority) -> None:
         """Hands to the workers what was found."""
@@ -301,22 +307,24 @@ class CatchUp:
 
     # -- waiting
 
-    def _wait_for_all(self, smart: bool) -> None:
-        """Blocks until everything that was handed over is done; reports the smart part when that is."""
-        self._phase = Phase.AUDIT
+    def _wait_for_all(self) -> None:
+        """Blocks until everything that was handed over is done."""
+        self._has_looked = True
         self._report()
-        self._wait_for(self._smart_submitted)
-        if smart:
-            self._report_smart_part()
-        self._wait_for(len(self._submitted))
-        self._report()
-
-    def _wait_for(self, count: int) -> None:
-        while not self._ended() and not self._workers.wait_for(
-            lambda: self._ended() or self._count_done() >= count, _REPORT_EVERY_S
-        ):
+        while not self._ended() and not self._is_done(len(self._submitted)):
+            due = self._to_tell[0][0] if self._to_tell else len(self._submitted)
+            self._workers.wait_for(functools.partial(self._is_over, due), _REPORT_EVERY_S)
+            self._tell_what_is_due()
             self._report()
             self._flush()
+        self._tell_what_is_due()
+        self._report()
+
+    def _is_over(self, count: int) -> bool:
+        return self._ended() or self._is_done(count)
+
+    def _is_done(self, count: int) -> bool:
+        return self._count_done() >= count
 
     def _count_done(self) -> int:
         """How many of the directories are done, up to the first that is not."""
@@ -329,14 +337,26 @@ class CatchUp:
 
     # -- reporting
 
+    def _tell_in_turn(self, tell: Callable[[], None]) -> None:
+        """Tells something when everything that was handed over before is done: looking is far ahead of the work."""
+        self._to_tell.append((len(self._submitted), tell))
+
+    def _tell_what_is_due(self) -> None:
+        while self._to_tell and self._is_done(self._to_tell[0][0]):
+            self._to_tell.popleft()[1]()
+
     def _report(self) -> None:
-        if self._phase == Phase.SURVEY:
+        if self._smart is None or not self._is_done(self._smart_submitted):
+            phase, part = Phase.SMART, self._smart or self._found
+        elif not self._has_looked:
             self._on_progress(Progress(Phase.SURVEY))
             return
-        counts, first = self._summary(self._found), self._count_done()
+        else:
+            phase, part = Phase.AUDIT, self._found
+        first = self._count_done()
         session = self._submitted[first].partition("/")[0] if first < len(self._submitted) else ""
-        done = min(self._found.lacking, counts.created + self._since(OutcomeKind.FAILED))
-        self._on_progress(Progress(self._phase, done, self._found.lacking, session))
+        done = min(part.lacking, self._summary(part).created + self._since(OutcomeKind.FAILED))
+        self._on_progress(Progress(phase, done, part.lacking, session))
 
     def _report_smart_part(self) -> None:
         summary = self._summary(self._smart or self._found)

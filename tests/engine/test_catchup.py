@@ -17,6 +17,7 @@ from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Priority
 from support.engine import open_engine
 from support.pictures import picture_in, png
 from support.project import LONG_AGO_S, Project, draw, inodes, just_now, put_thumbnail, session_of, thumbnail_bytes
+from support.waiting import wait_for
 
 
 @pytest.fixture
@@ -358,7 +359,7 @@ def test_progress_has_its_total_once_everything_was_looked_at(project: Project) 
     steps: list[Progress] = []
     with open_engine(project) as engine:
         engine.catch_up(on_progress=steps.append)
-    assert [step.total for step in steps if step.phase == Phase.SMART] == [3, 6, 9, 12, 15]
+    assert list(dict.fromkeys(step.total for step in steps if step.phase == Phase.SMART)) == [3, 6, 9, 12, 15]
     assert {step.total for step in steps if step.phase == Phase.AUDIT} == {15}
     assert steps[-1] == Progress(Phase.DONE, 15, 15)
     assert [step.done for step in steps] == sorted(step.done for step in steps)
@@ -385,6 +386,45 @@ def test_it_is_known_how_many_images_there_are_while_the_first_is_made(project: 
     assert (first.phase, first.session) == (Phase.SMART, session_of(6))
     assert first.done <= 1  # an image counts before its outcome is told, and the only worker waits there
     assert (steps[-1].done, steps[-1].total) == (18, 18)
+
+
+def test_a_session_is_announced_when_its_turn_has_come(project: Project, log: pytest.LogCaptureFixture) -> None:
+    for day in (1, 2, 3):
+        draw(project, session_of(day), 2)
+    known = threading.Event()
+    announced: list[set[str]] = []  # whenever an image was made
+
+    def lines() -> set[str]:
+        return {text for record in log.records if "Processing incomplete" in (text := record.getMessage())}
+
+    def note(step: Progress) -> None:
+        if step.total == 6:
+            known.set()
+
+    def count_announced(_: Outcome) -> None:
+        known.wait(10)
+        announced.append(lines())
+
+    with open_engine(project, count=1, on_outcome=count_announced) as engine:
+        engine.smart(on_progress=note)
+    assert [len(texts) for texts in announced[:2]] == [1, 1]  # all three were found by then
+    assert len(lines()) == 3
+
+
+def test_the_phase_is_smart_until_the_smart_part_is_made(project: Project) -> None:
+    fill(project, session_of(3), 2, 0)
+    fill(project, session_of(2), 2, 2)
+    fill(project, session_of(1), 2, 0)
+    steps: list[Progress] = []
+
+    def wait_until_everything_was_looked_at(_: Outcome) -> None:
+        wait_for(lambda: session_of(1) in engine.source.listed)
+
+    with open_engine(project, count=1, on_outcome=wait_until_everything_was_looked_at) as engine:
+        engine.catch_up(on_progress=steps.append)
+    phases = list(dict.fromkeys(step.phase for step in steps))
+    assert [phase for phase in phases if phase != Phase.SURVEY] == [Phase.SMART, Phase.AUDIT, Phase.DONE]
+    assert next(step for step in steps if step.phase == Phase.AUDIT).done >= 2
 
 
 def test_an_image_written_over_in_a_recent_session_while_nobody_watched_is_made_anew(project: Project) -> None:
