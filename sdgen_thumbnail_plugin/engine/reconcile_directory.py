@@ -21,7 +21,7 @@ from sdgen_thumbnail_plugin.engine.plan import (
 from sdgen_thumbnail_plugin.engine.reconcile import ImageReconciler
 from sdgen_thumbnail_plugin.engine.renames import LostThumbnails
 from sdgen_thumbnail_plugin.engine.root_guard import RootGuard
-from sdgen_thumbnail_plugin.model import ActionKind, Reason
+from sdgen_thumbnail_plugin.model import Action, ActionKind, Reason
 from sdgen_thumbnail_plugin.storage.base import Token
 from sdgen_thumbnail_plugin.text import printable
 
@@ -167,6 +167,17 @@ class DirectoryReconciler:
             return False  # there was another image of that name, of the same second
         return self._rename_thumbnail(thumbnail_key(old), new)
 
+    def _follow_renamed_image(self, action: Action) -> None:
+        """Renames a thumbnail that was found by its mark, which says nothing of the time that the file carries."""
+        if action.stamp is None:
+            return
+        self._lost.forget_image(action.stamp)  # whether it can be renamed or not
+        if self._rename_thumbnail(action.old, action.key):
+            mtime_ns = self._source.modified_ns(action.stamp)
+            if mtime_ns is not None:
+                self._target.set_time(thumbnail_key(action.key), mtime_ns)
+            log.info("✓ Followed renamed image: %s", printable(action.key))
+
     def _rename_thumbnail(self, old: str, key: str) -> bool:
         if not self._target.rename_image(old, thumbnail_key(key)):
             return False
@@ -206,10 +217,7 @@ class DirectoryReconciler:
             pending = self.begin(self.look(directory), deletes=deletes)
             return Pending(directory, pending.names, pending.lost_names, [*found, *moved, *pending.found])
         for action in renames:
-            if self._rename_thumbnail(action.old, action.key):
-                log.info("✓ Followed renamed image: %s", printable(action.key))
-            if action.stamp is not None:
-                self._lost.forget_image(action.stamp)
+            self._follow_renamed_image(action)
         orphans = look.orphans
         at_once = [action for action in look.actions if action.reason is not Reason.ORPHAN]
         adopted = self.images.apply(at_once)

@@ -123,6 +123,13 @@ def test_an_image_renamed_while_away_keeps_its_thumbnail(complete: Project) -> N
     assert inodes(complete)[f"{OLD}/best.webp"] == before[f"{OLD}/001.webp"]
 
 
+def test_a_thumbnail_that_lost_its_time_has_it_again_under_the_new_name(complete: Project) -> None:
+    thumbnail = complete.thumbnail(f"{OLD}/001.png")
+    os.utime(thumbnail, ns=(0, thumbnail.stat().st_mtime_ns - 500_000_000))
+    (complete.results / OLD / "001.png").rename(complete.results / OLD / "best.png")
+    assert caught_up(complete) == []
+
+
 def test_an_image_of_a_session_that_is_gone_keeps_its_thumbnail_in_another_one(complete: Project) -> None:
     before = inodes(complete)
     (complete.results / OLD / "001.png").rename(complete.results / session_of(3) / "moved.png")
