@@ -13,8 +13,9 @@ import pytest
 import typer
 
 from sdgen_thumbnail_plugin import plugin
-from sdgen_thumbnail_plugin.daemon.identity import RunningWatcher, find_watcher
+from sdgen_thumbnail_plugin.daemon.identity import RunningWatcher
 from sdgen_thumbnail_plugin.daemon.process import stop_watcher
+from sdgen_thumbnail_plugin.daemon.state import find_watcher
 from sdgen_thumbnail_plugin.engine.build_locks import BuildLocks
 from sdgen_thumbnail_plugin.errors import NotRunningError, StartFailedError
 from sdgen_thumbnail_plugin.host.hookspecs import Project as HostProject

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock
 from sdgen_thumbnail_plugin.daemon.observers import choose_observer
+from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError
 from sdgen_thumbnail_plugin.imaging import thumbnail as imaging
 from sdgen_thumbnail_plugin.model import Recipe

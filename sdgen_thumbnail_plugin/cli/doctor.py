@@ -24,7 +24,7 @@ from rich.text import Text
 from sdgen_thumbnail_plugin.cli.app import EXIT_FAILED, print_document
 from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption
 from sdgen_thumbnail_plugin.daemon import observers
-from sdgen_thumbnail_plugin.daemon.identity import find_watcher
+from sdgen_thumbnail_plugin.daemon.state import find_watcher
 from sdgen_thumbnail_plugin.engine.catalog import Catalog
 from sdgen_thumbnail_plugin.engine.catalog_file import catalog_fault
 from sdgen_thumbnail_plugin.errors import CatalogError, RootsError, ThumbnailError

@@ -15,9 +15,8 @@ from sdgen_thumbnail_plugin.cli.options import (
     WorkersOption,
     watcher_settings,
 )
-from sdgen_thumbnail_plugin.daemon.identity import find_watcher
 from sdgen_thumbnail_plugin.daemon.process import start_watcher, stop_watcher
-from sdgen_thumbnail_plugin.daemon.state import WatcherState, load_state
+from sdgen_thumbnail_plugin.daemon.state import WatcherState, find_watcher, load_state
 from sdgen_thumbnail_plugin.errors import NotRunningError
 from sdgen_thumbnail_plugin.paths import find_home
 from sdgen_thumbnail_plugin.settings import Settings
@@ -79,6 +78,6 @@ def _start(settings: Settings) -> None:
     if not settings.source_dir.is_dir():
         typer.echo("  The folder does not exist yet; watching begins when it appears")
     state = load_state(home.state_file)
-    for problem in state.all_problems() if isinstance(state, WatcherState) and state.pid == watcher.pid else ():
+    for problem in state.problems if isinstance(state, WatcherState) and state.pid == watcher.pid else ():
         say(f"  ✗ {printable(problem.message)}\n    → {printable(problem.remedy)}", err=True)
     say("  sdgen-thumbnails status shows what it does")

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sdgen_thumbnail_plugin.cli.app import EXIT_NOT_RUNNING, EXIT_TROUBLED
 from sdgen_thumbnail_plugin.cli.options import JsonOption, SourceOption, TargetOption
-from sdgen_thumbnail_plugin.daemon.health import watcher_report
+from sdgen_thumbnail_plugin.daemon.state import watcher_report
 from sdgen_thumbnail_plugin.paths import find_home
 from sdgen_thumbnail_plugin.settings import load_settings
 from sdgen_thumbnail_plugin.text import as_typed, printable

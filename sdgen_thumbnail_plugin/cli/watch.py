@@ -14,10 +14,9 @@ from sdgen_thumbnail_plugin.cli.options import (
     WorkersOption,
     watcher_settings,
 )
-from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock
 from sdgen_thumbnail_plugin.daemon.logs import OneLine, WatcherLog, log_to
 from sdgen_thumbnail_plugin.daemon.priority import be_polite
-from sdgen_thumbnail_plugin.daemon.readiness import READY_VARIABLE, Readiness
+from sdgen_thumbnail_plugin.daemon.process import READY_VARIABLE, answering, holding_the_lock
 from sdgen_thumbnail_plugin.daemon.watcher import Watcher
 from sdgen_thumbnail_plugin.paths import find_home
 
@@ -32,7 +31,7 @@ def watch(
     """Example: sdgen-thumbnails watch --source-dir results --target-dir thumbnails --observer polling"""
     home = find_home()
     descriptor = os.environ.pop(READY_VARIABLE, None)
-    with Readiness(int(descriptor) if descriptor else None) as readiness:
+    with answering(int(descriptor) if descriptor else None) as say_watching:
         settings = watcher_settings(source_dir, target_dir, observer, polling_interval_s, workers)
         home.prepare()
         log_to(WatcherLog(home.log_file, settings.log_max_bytes, settings.log_backups))
@@ -52,4 +51,4 @@ def watch(
             watcher = Watcher(settings, home)
             for number in signals:
                 signal.signal(number, lambda *_: watcher.stop())
-            watcher.run(on_watching=readiness.watching)
+            watcher.run(say_watching)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.model import Stamp
@@ -14,12 +13,6 @@ QUIET_S = 0.15
 """Seconds without a new stamp after which a file counts as whole (if it is not, the decoder notices)."""
 
 _LOOK_EVERY_S = 0.05
-
-
-@dataclass(slots=True)
-class _Waiting:
-    stamp: Stamp | None
-    since_s: float
 
 
 class Debounce:
@@ -31,13 +24,12 @@ class Debounce:
 
     def __init__(self, stamp_of: Callable[[str], Stamp | None]) -> None:
         self._stamp_of = stamp_of
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, tuple[Stamp | None, float]] = {}  # the stamp that it has, and since when
         self._look_at_s = 0.0
 
     def add(self, key: str) -> None:
         """Waits for an image that appeared or changed."""
-        if key not in self._waiting:
-            self._waiting[key] = _Waiting(None, time.monotonic())
+        self._waiting.setdefault(key, (None, time.monotonic()))
 
     def drop(self, key: str) -> None:
         """Waits for it no more: something better is known."""
@@ -53,17 +45,17 @@ class Debounce:
         if not self._waiting or now_s < self._look_at_s:
             return []
         ready: list[str] = []
-        for key, waiting in self._waiting.items():
-            if waiting.stamp is not None and now_s - waiting.since_s < QUIET_S / 2:
+        for key, (before, since_s) in self._waiting.items():
+            if before is not None and now_s - since_s < QUIET_S / 2:
                 continue
             try:
                 stamp = self._stamp_of(key)
             except ThumbnailError:
                 stamp = None  # reconciling the image reports what is wrong
-            if stamp is None or (stamp == waiting.stamp and now_s - waiting.since_s >= QUIET_S):
+            if stamp is None or (stamp == before and now_s - since_s >= QUIET_S):
                 ready.append(key)
-            elif stamp != waiting.stamp:
-                waiting.stamp, waiting.since_s = stamp, now_s
+            elif stamp != before:
+                self._waiting[key] = stamp, now_s
         for key in ready:
             del self._waiting[key]
         self._look_at_s = time.monotonic() + _LOOK_EVERY_S

@@ -1,7 +1,7 @@
-"""Which process is the watcher: the lock says whether one is alive, the state file says which one it is.
+"""Which process is the watcher: the lock says whether one is alive, state file and PID file which one it may be.
 
-The PID file is a label for the host. A watcher's identity is proved by what others do not have by accident: it wrote
-its PID and its start time into the state file, its command line is ours, and it has the lock file open.
+Neither file is believed: a process is the watcher only if its command line is ours and it has the lock file open, which
+others have for a moment only.
 """
 
 from __future__ import annotations
@@ -10,22 +10,15 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
-from sdgen_thumbnail_plugin.daemon.state import WatcherState, load_state
-from sdgen_thumbnail_plugin.errors import AlreadyRunningError, SettingsError
-from sdgen_thumbnail_plugin.paths import Home, replace_text
+from sdgen_thumbnail_plugin.paths import Home
 from sdgen_thumbnail_plugin.settings import Settings
-from sdgen_thumbnail_plugin.text import printable
 
 MODULE = "sdgen_thumbnail_plugin"
 """What a watcher's command line names."""
 
-_LOCK_PATIENCE_S = 0.5  # others have the lock for a moment, to find out whether a watcher is alive
 _OLD_MODULE = "sd_generator_watchdog.cli"  # what the host runs as its thumbnail watchdog
 
 
@@ -99,59 +92,6 @@ def _opened_files(pid: int) -> set[tuple[int, int]]:
     return found
 
 
-def _command_of(pid: int) -> list[str]:
-    """A process's command line; empty where it has none that we may read."""
-    import psutil
-
-    try:
-        return psutil.Process(pid).cmdline()
-    except (psutil.Error, OverflowError):  # the PID file may hold any number
-        return []
-
-
-def _is_a_watcher(home: Home, pid: int) -> bool:
-    """Whether a process's command line is that of a watcher, and it holds the lock."""
-    command = _command_of(pid)
-    ours = "watch" in command and any(MODULE in part or "sdgen" in Path(part).name for part in command)
-    return ours and _holds_the_lock(home, pid)
-
-
-@contextlib.contextmanager
-def holding_the_lock(home: Home) -> Iterator[None]:
-    """Makes this process the one watcher until the context ends: holds the lock and keeps the PID file.
-
-    Raises:
-        AlreadyRunningError: another process holds it.
-    """
-    home.prepare()
-    lock = filelock.FileLock(home.lock_file)
-    try:
-        lock.acquire(timeout=_LOCK_PATIENCE_S, poll_interval=0.01)
-    except filelock.Timeout as error:
-        watcher = find_watcher(home)
-        who = (
-            f"process {watcher.pid} watches {printable(watcher.source_dir)}"
-            if watcher
-            else "another process holds its lock"
-        )
-        raise AlreadyRunningError(f"a watcher is running already: {who}") from error
-    try:
-        _write_pid_file(home)
-        yield
-    finally:
-        if home.read_pid() == os.getpid():
-            home.pid_file.unlink(missing_ok=True)
-        lock.release()
-
-
-def _write_pid_file(home: Home) -> None:
-    try:
-        replace_text(home.pid_file, str(os.getpid()))
-    except OSError as error:
-        what = (error.strerror or str(error)).lower()
-        raise SettingsError(f"cannot be written: {what}", path=str(home.pid_file), remedy="move it away") from error
-
-
 def is_locked(home: Home) -> bool:
     """Whether a watcher is alive, by the lock."""
     try:
@@ -165,30 +105,13 @@ def is_locked(home: Home) -> bool:
         return False
 
 
-def find_watcher(home: Home) -> RunningWatcher | None:
-    """The watcher of this home, if one is alive and its identity can be proved."""
-    state = load_state(home.state_file)
-    if (
-        isinstance(state, WatcherState)
-        and state.pid > 1
-        and identity_of(state.pid) == state.identity
-        and _is_a_watcher(home, state.pid)
-    ):
-        return RunningWatcher(state.pid, state.identity, state.source_dir, state.target_dir)
-    # The state file may be lost or damaged. Then the PID file counts, if a watcher is alive at all.
-    pid = home.read_pid()
-    if pid is not None and _is_a_watcher(home, pid) and (found := identity_of(pid)):
-        return RunningWatcher(pid, found)
-    return None
-
-
-def clean_stale_pid_file(home: Home) -> bool:
-    """Removes a PID file whose watcher is dead. Returns whether there was one."""
-    if home.pid_file.exists() and not is_locked(home):
-        with contextlib.suppress(OSError):
-            home.pid_file.unlink()
-            return True
-    return False
+def prove_watcher(home: Home, pid: int) -> RunningWatcher | None:
+    """The watcher of this home, if it is this process; what it watches is left open."""
+    command = _command_of(pid)
+    if "watch" not in command or not any(MODULE in part or "sdgen" in Path(part).name for part in command):
+        return None
+    identity = identity_of(pid) if _holds_the_lock(home, pid) else None
+    return RunningWatcher(pid, identity) if identity is not None else None
 
 
 def find_old_watchdog(home: Home) -> RunningWatcher | None:
@@ -199,3 +122,13 @@ def find_old_watchdog(home: Home) -> RunningWatcher | None:
     command = _command_of(pid)
     identity = identity_of(pid) if _OLD_MODULE in command and "thumbnail" in command else None
     return RunningWatcher(pid, identity) if identity is not None else None
+
+
+def _command_of(pid: int) -> list[str]:
+    """A process's command line; empty where it has none that we may read."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).cmdline()
+    except (psutil.Error, OverflowError, ValueError):  # the PID file may hold any number
+        return []

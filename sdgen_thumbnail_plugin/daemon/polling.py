@@ -1,4 +1,4 @@
-"""Looking instead of waiting for notifications: at all directories, for the ticks.
+"""Looking instead of waiting for notifications: at all directories, and how often.
 
 One look costs two ``stat`` calls a directory; only in active sessions are the files looked at too, because a file that
 is overwritten does not change its directory.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sdgen_thumbnail_plugin.daemon.pace import Pace
 from sdgen_thumbnail_plugin.engine.catchup import ACTIVE_S
 from sdgen_thumbnail_plugin.engine.reconcile_directory import DirectoryReconciler
 from sdgen_thumbnail_plugin.errors import ThumbnailError
@@ -20,6 +20,49 @@ from sdgen_thumbnail_plugin.storage.base import SessionStorage
 
 _NEWEST_SESSIONS = 5
 _MANIFEST_EVERY_S = 5.0
+
+
+class Pace:
+    """Spaces out something that is done again and again.
+
+    Wall time counts, not processor time: waiting for a network mount is not free for others who use it. Of the last
+    three times the cheapest counts, because something that lost the processor to another program for a moment costs no
+    more than usual. So the first three follow one another with the shortest pause.
+
+    Args:
+        pause_s: the first pause, in seconds.
+    """
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self.pause_s = pause_s
+        """The pause that was chosen last, in seconds."""
+        self.due_at_s = 0.0
+        """When it is due next, on the monotonic clock; at once in the beginning."""
+        self._costs_s = deque([0.0] * 3, maxlen=3)
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due_at_s
+
+    def note(self, cost_s: float, *, share: float, shortest_s: float = 0.0) -> None:
+        """Chooses the next pause; to be called when it was done.
+
+        Args:
+            cost_s: the wall time that it took, in seconds.
+            share: the part of all time that it may take.
+            shortest_s: the shortest pause, in seconds.
+        """
+        self._costs_s.append(cost_s)
+        self.pause_s = max(shortest_s, min(self._costs_s) / share)
+        self.wait()
+
+    def wait(self) -> None:
+        """Makes it due after another pause."""
+        self.due_at_s = time.monotonic() + self.pause_s
+
+    def hasten(self, within_s: float) -> None:
+        """Makes it due within so many seconds."""
+        self.due_at_s = min(self.due_at_s, time.monotonic() + within_s)
 
 
 @dataclass(frozen=True, slots=True)

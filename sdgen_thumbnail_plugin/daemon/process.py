@@ -1,31 +1,42 @@
-"""Starting and stopping the background process. No process is signalled before its identity is proved."""
+"""The background process: being the one watcher, starting it and stopping it.
+
+No process is signalled before its identity is proved.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from sdgen_thumbnail_plugin.daemon.identity import (
-    MODULE,
-    RunningWatcher,
-    clean_stale_pid_file,
-    find_old_watchdog,
-    find_watcher,
-    identity_of,
-    is_locked,
-)
+import filelock
+
+from sdgen_thumbnail_plugin.daemon.identity import MODULE, RunningWatcher, find_old_watchdog, identity_of, is_locked
 from sdgen_thumbnail_plugin.daemon.logs import last_lines
-from sdgen_thumbnail_plugin.daemon.readiness import READY_VARIABLE, Answer, read_answer
-from sdgen_thumbnail_plugin.errors import NotRunningError, StartFailedError, StopFailedError
-from sdgen_thumbnail_plugin.paths import Home
+from sdgen_thumbnail_plugin.daemon.state import find_watcher
+from sdgen_thumbnail_plugin.errors import (
+    AlreadyRunningError,
+    NotRunningError,
+    SettingsError,
+    StartFailedError,
+    StopFailedError,
+    ThumbnailError,
+)
+from sdgen_thumbnail_plugin.paths import Home, replace_text
 from sdgen_thumbnail_plugin.settings import Settings, flag_of
+from sdgen_thumbnail_plugin.text import printable
+
+READY_VARIABLE = "SDGEN_WATCHER_READY_FD"
+"""Names the file descriptor on which a watcher says that it is watching, or why it is not."""
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -33,7 +44,109 @@ STOP_TIMEOUT_S = 5.0
 
 _HURRIED_STOP_S = 1.0  # for the watcher of other folders, where ``sdgen webui start`` waits for us
 _KILL_TIMEOUT_S = 2.0
+_LOCK_PATIENCE_S = 0.5  # others have the lock for a moment, to find out whether a watcher is alive
 _FLAGS = ("source_dir", "target_dir", "observer", "polling_interval_s", "workers")
+
+
+# -- being the watcher
+
+
+@contextlib.contextmanager
+def holding_the_lock(home: Home) -> Iterator[None]:
+    """Makes this process the one watcher until the context ends: holds the lock and keeps the PID file.
+
+    Raises:
+        AlreadyRunningError: another process holds it.
+    """
+    home.prepare()
+    lock = filelock.FileLock(home.lock_file)
+    try:
+        lock.acquire(timeout=_LOCK_PATIENCE_S, poll_interval=0.01)
+    except filelock.Timeout as error:
+        watcher = find_watcher(home)
+        who = (
+            f"process {watcher.pid} watches {printable(watcher.source_dir)}"
+            if watcher
+            else "another process holds its lock"
+        )
+        raise AlreadyRunningError(f"a watcher is running already: {who}") from error
+    try:
+        try:
+            replace_text(home.pid_file, str(os.getpid()))
+        except OSError as error:
+            what = (error.strerror or str(error)).lower()
+            raise SettingsError(f"cannot be written: {what}", path=str(home.pid_file), remedy="move it away") from error
+        yield
+    finally:
+        if home.read_pid() == os.getpid():
+            home.pid_file.unlink(missing_ok=True)
+        lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a watcher says in one line to the process that started it.
+
+    Attributes:
+        watching: no change can be missed any more.
+        already: another watcher is running.
+        error: why it is not watching.
+        remedy: what to do about that, if anything.
+        late: there was no line in time.
+    """
+
+    watching: bool = False
+    already: bool = False
+    error: str = ""
+    remedy: str = ""
+    late: bool = False
+
+
+@contextlib.contextmanager
+def answering(descriptor: int | None) -> Iterator[Callable[[], None]]:
+    """Answers once, at the latest when the context ends; silent where nothing waits for the answer.
+
+    Args:
+        descriptor: the pipe's end to write to; None in the foreground.
+
+    Yields:
+        a function that says that this process is watching.
+    """
+    waiting = [] if descriptor is None else [descriptor]
+
+    def answer(said: Answer) -> None:
+        while waiting:
+            with contextlib.suppress(OSError), open(waiting.pop(), "wb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor
+                pipe.write(json.dumps(asdict(said)).encode("ascii") + b"\n")
+
+    try:
+        yield lambda: answer(Answer(watching=True))
+    except ThumbnailError as error:
+        answer(Answer(already=isinstance(error, AlreadyRunningError), error=str(error), remedy=error.remedy))
+        raise
+    except BaseException as error:
+        answer(Answer(error=f"unexpected: {type(error).__name__}: {error}"))
+        raise
+    else:
+        answer(Answer(error="it ended before it was watching"))
+
+
+def read_answer(descriptor: int, deadline_s: float) -> Answer:
+    """Waits for the line, until the monotonic clock shows the deadline; an empty answer where there is none."""
+    received = b""
+    with open(descriptor, "rb", buffering=0) as pipe:
+        while not received.endswith(b"\n"):
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline_s - time.monotonic()))
+            if not ready:
+                return Answer(late=True)
+            chunk = pipe.read(4096)
+            if not chunk:
+                return Answer()
+            received += chunk
+    return Answer(**json.loads(received))
+
+
+# -- starting
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +185,7 @@ def start_watcher(settings: Settings, home: Home, *, folder: Path, hurried_s: fl
     stop_timeout_s = _HURRIED_STOP_S if hurried else STOP_TIMEOUT_S
     replaced = None
     home.prepare()
-    running = find_watcher(home)
-    if running is not None and not running.source_dir:
-        running = _wait_for_watcher(home, deadline_s)
+    running = _wait_for_watcher(home, deadline_s) if find_watcher(home) is not None else None
     if running is not None:
         if running.watches(settings):
             return Started(running, already=True)
@@ -106,11 +217,11 @@ def start_watcher(settings: Settings, home: Home, *, folder: Path, hurried_s: fl
 def _wait_for_watcher(home: Home, deadline_s: float) -> RunningWatcher | None:
     """The watcher that is just starting, as soon as its state file says what it watches; at most 5 seconds."""
     deadline_s = min(deadline_s, time.monotonic() + 5.0)
-    while True:
-        found = find_watcher(home)
-        if (found is not None and found.source_dir) or time.monotonic() > deadline_s:
-            return found
+    while (found := find_watcher(home)) is None or not found.source_dir:
+        if time.monotonic() > deadline_s:
+            break
         time.sleep(0.02)
+    return found
 
 
 def _flags_for(settings: Settings) -> list[str]:
@@ -170,6 +281,9 @@ def _failure(process: subprocess.Popen[bytes], answer: Answer, home: Home) -> St
     return StartFailedError(text, remedy=answer.remedy or None)
 
 
+# -- stopping
+
+
 def stop_watcher(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> RunningWatcher:
     """Ends the watcher: first politely, after a while by killing it. Images being made are finished.
 
@@ -180,19 +294,14 @@ def stop_watcher(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> RunningWat
         NotRunningError: none is running.
         StopFailedError: it is still there, or is not provably ours.
     """
-    watcher = find_watcher(home)
     deadline_s = time.monotonic() + timeout_s
-    while watcher is None and is_locked(home) and time.monotonic() < deadline_s:
+    while (watcher := find_watcher(home)) is None and is_locked(home):
+        if time.monotonic() > deadline_s:
+            remedy = f"find it with: lsof {home.lock_file}"
+            message = "a watcher is alive, but which process it is cannot be proved"
+            raise StopFailedError(message, path=str(home.lock_file), remedy=remedy)
         time.sleep(0.02)  # it started a moment ago, and is about to say which process it is
-        watcher = find_watcher(home)
-    if watcher is None:
-        if is_locked(home):
-            raise StopFailedError(
-                "a watcher is alive, but which process it is cannot be proved",
-                path=str(home.lock_file),
-                remedy=f"find it with: lsof {home.lock_file}",
-            )
-        watcher = find_old_watchdog(home)
+    watcher = watcher or find_old_watchdog(home)
     if watcher is None:
         stale = clean_stale_pid_file(home)
         raise NotRunningError("no watcher is running" + (" (a stale PID file was removed)" if stale else ""))
@@ -212,3 +321,12 @@ def _end(watcher: RunningWatcher, timeout_s: float) -> None:
                 return
             time.sleep(0.01)
     raise StopFailedError(f"process {watcher.pid} does not end", remedy=f"end it with: kill -9 {watcher.pid}")
+
+
+def clean_stale_pid_file(home: Home) -> bool:
+    """Removes a PID file whose watcher is dead. Returns whether there was one."""
+    if home.pid_file.exists() and not is_locked(home):
+        with contextlib.suppress(OSError):
+            home.pid_file.unlink()
+            return True
+    return False

@@ -6,27 +6,18 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sdgen_thumbnail_plugin.daemon.identity import identity_of
 from sdgen_thumbnail_plugin.daemon.logs import log_trouble
 from sdgen_thumbnail_plugin.daemon.observers import Choice
-from sdgen_thumbnail_plugin.daemon.state import (
-    STATE_SCHEMA,
-    CatchUpState,
-    LastImageState,
-    ObserverState,
-    ProblemState,
-    SessionsState,
-    WatcherState,
-    write_state,
-)
+from sdgen_thumbnail_plugin.daemon.state import STATE_SCHEMA, LastImageState, Problems, WatcherState, write_state
 from sdgen_thumbnail_plugin.engine.catalog import DirectoryRecord
 from sdgen_thumbnail_plugin.engine.catchup import Progress
 from sdgen_thumbnail_plugin.engine.reconcile_directory import DirectoryReconciler
 from sdgen_thumbnail_plugin.engine.workers import Workers
-from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind, Problem
+from sdgen_thumbnail_plugin.model import Outcome, OutcomeKind
 from sdgen_thumbnail_plugin.paths import Home
 from sdgen_thumbnail_plugin.text import printable
 from sdgen_thumbnail_plugin.version import __version__
@@ -72,12 +63,13 @@ class Reporter:
     Args:
         home: holds the state file.
         directories: knows the roots and the catalog.
-
+        problems: what is wrong.
     """
 
-    def __init__(self, home: Home, directories: DirectoryReconciler) -> None:
+    def __init__(self, home: Home, directories: DirectoryReconciler, problems: Problems) -> None:
         self._home = home
         self._directories = directories
+        self._problems = problems
         self._identity = identity_of(os.getpid()) or ""
         self._started_at_s = time.time()
         self._started_monotonic_s = time.monotonic()
@@ -85,8 +77,6 @@ class Reporter:
         self._last_image: LastImageState | None = None
         self._live: set[str] = set()
         self._counted: tuple[int, Totals] | None = None
-        self._log_failed_at_s: float | None = None
-        self._held_back_at_s: float | None = None
 
     def note_live(self, key: str) -> None:
         """An image appeared or changed just now: its outcome is worth a line in the log."""
@@ -94,12 +84,7 @@ class Reporter:
             self._live.add(key)
 
     def note(self, outcome: Outcome, waited_s: float) -> None:
-        """A try at an image ended. Called in the workers' threads.
-
-        Args:
-            outcome: how it ended.
-            waited_s: seconds since it was asked for.
-        """
+        """A try at an image ended, so many seconds after it was asked for. Called in the workers' threads."""
         live = outcome.key in self._live
         self._live.discard(outcome.key)
         name = printable(outcome.key)
@@ -119,15 +104,17 @@ class Reporter:
         elif outcome.kind is OutcomeKind.DELETED:
             log.info("✓ Deleted thumbnail: %s (its source is gone)", name)
 
+    def check(self) -> None:
+        """Looks for problems that are not reported by those who have them."""
+        trouble, held_back = log_trouble(), self._directories.held_orphans()
+        what = f"the log cannot be written: {trouble}" if trouble is not None else ""
+        self._problems.report("log", what, "make its folder writable")
+        what = f"{held_back} thumbnails without a source are held back" if held_back else ""
+        remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
+        self._problems.report("orphans", what, remedy)
+
     def write(
-        self,
-        workers: Workers,
-        *,
-        phase: str,
-        observer: Choice,
-        progress: Progress | None,
-        problems: Sequence[Problem],
-        tick_interval_s: float,
+        self, workers: Workers, *, phase: str, observer: Choice, progress: Progress | None, tick_interval_s: float
     ) -> None:
         """Writes the state file.
 
@@ -136,39 +123,37 @@ class Reporter:
             phase: what the watcher is doing.
             observer: what it watches with.
             progress: how far catch-up has come; None once it is done.
-            problems: the watcher's own; those of workers, log and catalog are added.
             tick_interval_s: the pause between two ticks, in seconds.
         """
         totals = self._totals()
-        held_back = self._directories.held_orphans()
-        all_problems = [*problems, *workers.problems(), *self._log_problems(), *self._orphan_problems(held_back)]
-        state = WatcherState(
-            schema=STATE_SCHEMA,
-            version=__version__,
-            pid=os.getpid(),
-            identity=self._identity,
-            source_dir=self._directories.images.source.location,
-            target_dir=self._directories.images.target.location,
-            started_at_s=self._started_at_s,
-            updated_at_s=time.time(),
-            updated_monotonic_s=time.monotonic(),
-            phase=phase,
-            observer=ObserverState(**asdict(observer)),
-            progress=CatchUpState(**asdict(progress)) if progress is not None else {},
-            queue={priority.name.lower(): waiting for priority, waiting in workers.queued().items()},
-            making=[printable(key) for key in workers.running()],
-            images_per_s=self._rate(),
-            counts={kind.value: ended for kind, ended in workers.counts.items()},
-            sessions=SessionsState(complete=totals.complete, incomplete=totals.incomplete),
-            images=totals.images,
-            thumbnails=totals.thumbnails,
-            failures=self._directories.catalog.count_failures(),
-            orphans_held_back=held_back,
-            last_image=self._last_image,
-            problems=[ProblemState(**asdict(problem)) for problem in all_problems],
-            tick_interval_s=tick_interval_s,
-        )
-        write_state(self._home.state_file, state)
+        images = self._directories.images
+        state = {
+            "schema": STATE_SCHEMA,
+            "version": __version__,
+            "pid": os.getpid(),
+            "identity": self._identity,
+            "source_dir": images.source.location,
+            "target_dir": images.target.location,
+            "started_at_s": self._started_at_s,
+            "updated_at_s": time.time(),
+            "updated_monotonic_s": time.monotonic(),
+            "phase": phase,
+            "observer": observer,
+            "progress": progress or {},
+            "queue": {priority.name.lower(): waiting for priority, waiting in workers.queued().items()},
+            "making": [printable(key) for key in workers.running()],
+            "images_per_s": self._rate(),
+            "counts": {kind.value: ended for kind, ended in workers.counts.items()},
+            "sessions": totals,
+            "images": totals.images,
+            "thumbnails": totals.thumbnails,
+            "failures": self._directories.catalog.count_failures(),
+            "orphans_held_back": self._directories.held_orphans(),
+            "last_image": self._last_image,
+            "problems": [*self._problems.all().values(), *workers.problems()],
+            "tick_interval_s": tick_interval_s,
+        }
+        write_state(self._home.state_file, WatcherState.model_validate(state))
 
     def _rate(self) -> float:
         """Thumbnails per second, over the last ten, or since the start."""
@@ -185,19 +170,3 @@ class Reporter:
         if self._counted is None or self._counted[0] != revision:
             self._counted = revision, count(catalog.records())
         return self._counted[1]
-
-    def _log_problems(self) -> list[Problem]:
-        reason = log_trouble()
-        if reason is None:
-            self._log_failed_at_s = None
-            return []
-        self._log_failed_at_s = self._log_failed_at_s or time.time()
-        return [Problem(f"the log cannot be written: {reason}", "make its folder writable", self._log_failed_at_s)]
-
-    def _orphan_problems(self, held_back: int) -> list[Problem]:
-        if not held_back:
-            self._held_back_at_s = None
-            return []
-        self._held_back_at_s = self._held_back_at_s or time.time()
-        remedy = "look at them with: sdgen-thumbnails clean --dry-run; then: sdgen-thumbnails clean"
-        return [Problem(f"{held_back} thumbnails without a source are held back", remedy, self._held_back_at_s)]

@@ -1,7 +1,7 @@
-"""The state file: the watcher writes it, everybody may read it. Documented in ``docs/schemas.md``.
+"""The state file, and how the watcher is. The watcher writes the file, everybody may read it: ``docs/schemas.md``.
 
 Any process of this user can write that file, and a disk can damage it. So reading it gives a ``WatcherState`` in which
-every value has been checked, or says why there is none.
+every value has been checked, or says why there is none; and what it says is checked against the process itself.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import contextlib
 import enum
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sdgen_thumbnail_plugin.daemon.identity import RunningWatcher, is_locked, prove_watcher
 from sdgen_thumbnail_plugin.model import Problem
-from sdgen_thumbnail_plugin.paths import replace_text
+from sdgen_thumbnail_plugin.paths import Home, replace_text
+from sdgen_thumbnail_plugin.settings import Settings
 
 STATE_SCHEMA = 1
 HEARTBEAT_S = 5.0
@@ -29,6 +33,8 @@ _LIMIT_BYTES = 4 * 1024 * 1024
 _LIMIT = 10**15
 """No number of ours is larger, and some larger ones cannot even be shown."""
 
+_RESTART = "restart it: sdgen-thumbnails restart"
+
 # Strict, so that neither true nor "1" passes for a number. Text may hold anything: it is escaped where it is shown.
 _Text = Annotated[str, Field(strict=True)]
 _Count = Annotated[int, Field(strict=True, ge=0, lt=_LIMIT)]
@@ -36,10 +42,33 @@ _Number = Annotated[float, Field(strict=True, gt=-_LIMIT, lt=_LIMIT, allow_inf_n
 _Empty = Annotated[dict[str, Any], Field(max_length=0)]
 
 
-class _Part(BaseModel):
-    """Every field is required; keys of later versions are ignored."""
+class Problems:
+    """What is wrong with the watcher at the moment, by name. Safe to use from several threads."""
 
-    model_config = ConfigDict(frozen=True)
+    def __init__(self) -> None:
+        self._found: dict[str, Problem] = {}
+
+    def report(self, name: str, message: str, remedy: str) -> bool:
+        """Something is wrong, or still is; with an empty message it is over. Returns whether it is wrong since now."""
+        if not message:
+            self.end(name)
+            return False
+        before = self._found.get(name)
+        self._found[name] = Problem(message, remedy, before.since_s if before is not None else time.time())
+        return before is None
+
+    def end(self, name: str) -> bool:
+        """Nothing of this name is wrong any more. Returns whether anything was."""
+        return self._found.pop(name, None) is not None
+
+    def all(self) -> dict[str, Problem]:
+        return self._found.copy()
+
+
+class _Part(BaseModel):
+    """Every field is required; keys of later versions are ignored. Made from JSON, or from our own values."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class ObserverState(_Part):
@@ -135,10 +164,6 @@ class WatcherState(_Part):
             return max(0.0, time.monotonic() - self.updated_monotonic_s)
         return max(0.0, time.time() - self.updated_at_s)
 
-    def all_problems(self) -> list[Problem]:
-        """What the watcher reports as wrong."""
-        return [Problem(one.message, one.remedy, one.since_s) for one in self.problems]
-
     def document(self) -> dict[str, Any]:
         """The state as the file holds it, ready for ``json.dumps``."""
         return self.model_dump(by_alias=True)
@@ -166,16 +191,109 @@ def load_state(path: Path) -> WatcherState | StateFault:
             return StateFault.DAMAGED
         # Not parsed by pydantic, which rejects the halves of surrogates that stand for undecodable bytes of file names.
         content = json.loads(path.read_bytes())
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if type(schema) is int and STATE_SCHEMA < schema < _LIMIT:
+            return StateFault.NEWER
+        return WatcherState.model_validate(content)
     except FileNotFoundError:
         return StateFault.MISSING
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError, ValidationError):
         return StateFault.DAMAGED
-    if not isinstance(content, dict):
-        return StateFault.DAMAGED
-    schema = content.get("schema")
-    if isinstance(schema, int) and not isinstance(schema, bool) and STATE_SCHEMA < schema < _LIMIT:
-        return StateFault.NEWER
+
+
+def find_watcher(home: Home) -> RunningWatcher | None:
+    """The watcher of this home, if one is alive and its identity can be proved."""
+    state = load_state(home.state_file)
+    if isinstance(state, WatcherState):
+        watcher = prove_watcher(home, state.pid)
+        if watcher is not None and watcher.identity == state.identity:
+            return RunningWatcher(watcher.pid, watcher.identity, state.source_dir, state.target_dir)
+    # The state file may be lost or damaged.
+    pid = home.read_pid()
+    return prove_watcher(home, pid) if pid is not None else None
+
+
+class Health(enum.Enum):
+    """How the watcher is, in the words of ``status``."""
+
+    HEALTHY = "healthy"
+    NOT_RUNNING = "not running"
+    STALLED = "stalled"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How the watcher is, and what is wrong, the worst first."""
+
+    health: Health
+    problems: Sequence[Problem] = ()
+
+
+def judge(state: WatcherState | StateFault, *, found: bool, locked: bool, left_behind: bool) -> Verdict:
+    """The verdict on a watcher.
+
+    Args:
+        state: what it last wrote, or why that cannot be read.
+        found: whether its process is alive and proved to be it.
+        locked: whether some process holds the lock.
+        left_behind: whether there is a PID file, which a watcher removes when it ends.
+    """
+    if not found and not locked:
+        ended = Problem("the last watcher ended without tidying up", "start it again: sdgen-thumbnails start")
+        return Verdict(Health.NOT_RUNNING, [ended] if left_behind else [])
+    if not found:
+        what = state.value if isinstance(state, StateFault) else "of another process"
+        unknown = Problem(f"a watcher runs, but its state file is {what}", "update, or restart it")
+        return Verdict(Health.DEGRADED, [unknown])
+    if isinstance(state, StateFault):
+        return Verdict(Health.DEGRADED, [Problem(f"its state file is {state.value}", _RESTART)])
+    problems = [Problem(one.message, one.remedy, one.since_s) for one in state.problems]
+    silent_s = state.age_s
+    if silent_s > STALLED_S:
+        silence = Problem(f"no sign of life for {silent_s:.0f} s", _RESTART, time.time() - silent_s)
+        return Verdict(Health.STALLED, [silence, *problems])
+    return Verdict(Health.DEGRADED if problems else Health.HEALTHY, problems)
+
+
+def watcher_report(home: Home, settings: Settings) -> dict[str, Any]:
+    """The document that ``status --json`` prints.
+
+    Args:
+        home: holds the state file, the lock and the PID file.
+        settings: the folders a person asks about, shown where no watcher runs.
+    """
+    state = load_state(home.state_file)
+    watcher = find_watcher(home)
+    locked = watcher is None and is_locked(home)
+    verdict = judge(state, found=watcher is not None, locked=locked, left_behind=home.pid_file.exists())
+    report: dict[str, Any] = {
+        "schema": STATE_SCHEMA,
+        "running": verdict.health is not Health.NOT_RUNNING,
+        "health": verdict.health.value,
+    }
+    if verdict.health is Health.NOT_RUNNING:
+        report |= {"source_dir": str(settings.source_dir), "target_dir": str(settings.target_dir)}
+    elif watcher is not None:
+        report["pid"] = watcher.pid
+        if isinstance(state, WatcherState):
+            report |= {key: value for key, value in state.document().items() if key not in ("schema", "identity")}
+            report |= _costs_of(watcher.pid)
+            report["uptime_s"] = round(max(0.0, time.time() - state.started_at_s), 1)
+    report["problems"] = [asdict(problem) for problem in verdict.problems]
+    return report
+
+
+def _costs_of(pid: int) -> dict[str, Any]:
+    """Share of one core since its start, in percent, and resident memory, in bytes; nothing where they are unknown."""
+    import psutil
+
     try:
-        return WatcherState.model_validate(content)
-    except ValidationError:
-        return StateFault.DAMAGED
+        process = psutil.Process(pid)
+        with process.oneshot():
+            times = process.cpu_times()
+            age_s = max(0.001, time.time() - process.create_time())
+            memory_bytes = process.memory_info().rss
+    except psutil.Error:
+        return {}
+    return {"cpu_percent": round(100 * (times.user + times.system) / age_s, 2), "memory_bytes": memory_bytes}

@@ -1,4 +1,4 @@
-"""The native observer of one root: chosen, proved, watched over, and replaced when it fails.
+"""The native observer of one root: chosen, proved, watched over, and renewed when it fails.
 
 Where notifications do not work or are not wanted there is none, and the ticks find everything.
 """
@@ -11,13 +11,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from sdgen_thumbnail_plugin.daemon.hints import Hint
-from sdgen_thumbnail_plugin.daemon.native import NativeObserver, OverflowCounter, unread_bytes
-from sdgen_thumbnail_plugin.daemon.observers import Choice, choose_observer, is_wsl
-from sdgen_thumbnail_plugin.daemon.pace import Pace
-from sdgen_thumbnail_plugin.model import Problem
+from sdgen_thumbnail_plugin.daemon.observers import (
+    Choice,
+    NativeObserver,
+    OverflowCounter,
+    choose_observer,
+    is_wsl,
+    unread_bytes,
+)
+from sdgen_thumbnail_plugin.daemon.polling import Pace
+from sdgen_thumbnail_plugin.daemon.state import Problems
 from sdgen_thumbnail_plugin.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,18 +33,12 @@ Up to watchdog 7.0 that is not reported."""
 
 _DEAF_CHECK_S = 10.0
 _DEAF_CHECK_SHARE = 0.0003  # of the time
-_LONGEST_REARM_PAUSE_S = 60.0
-_FIRST_RETRY_PAUSE_S, _LONGEST_RETRY_PAUSE_S = 5.0, 300.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 300.0  # between two new observers
 _OVERFLOWS, _OVERFLOWS_WITHIN_S = 3, 30.0
 _WATCHES_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_user_watches=524288"
+_INSTANCES_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_user_instances=512"
 _QUEUE_REMEDY = "raise the limit: sudo sysctl fs.inotify.max_queued_events=131072"
-
-
-class _Refusal(NamedTuple):
-    """Why notifications do not work, and what to do about it, if anything."""
-
-    reason: str
-    remedy: str
+_REMEDIES = {errno.ENOSPC: _WATCHES_REMEDY, errno.EMFILE: _INSTANCES_REMEDY}
 
 
 class Supervisor:
@@ -49,20 +48,20 @@ class Supervisor:
         settings: which folder, and with what.
         root: the folder, with links resolved.
         put: gets the hints; called in an observer's thread.
+        problems: where problems are reported.
     """
 
-    def __init__(self, settings: Settings, root: Path, put: Callable[[Hint], None]) -> None:
-        self.problems: dict[str, Problem] = {}
+    def __init__(self, settings: Settings, root: Path, put: Callable[[Hint], None], problems: Problems) -> None:
         self._settings = settings
         self._root = root
         self._put = put
-        self._choice = self._wanted = Choice("polling", "")
+        self._problems = problems
+        self._wanted = Choice("polling", "")
+        self._refusal = ""  # why there are no notifications though they are wanted
         self._native: NativeObserver | None = None
         self._is_stopped = False
-        self._retry_at_s: float | None = None  # None while notifications work, or are not wanted
-        self._retry_pause_s = _FIRST_RETRY_PAUSE_S
-        self._rearm_at_s = 0.0
-        self._rearm_pause_s = 1.0
+        self._renew_at_s = 0.0
+        self._pause_s = _FIRST_PAUSE_S
         self._known = 0
         self._deaf_check = Pace(_DEAF_CHECK_S)
         self._events_counted = 0
@@ -73,7 +72,7 @@ class Supervisor:
     @property
     def choice(self) -> Choice:
         """What is in use, and why."""
-        return Choice("native" if self.hears else "polling", self._choice.reason)
+        return Choice("native" if self.hears else "polling", self._refusal or self._wanted.reason)
 
     @property
     def hears(self) -> bool:
@@ -82,16 +81,10 @@ class Supervisor:
 
     # -- starting and stopping
 
-    def start(self, *, root_is_there: bool) -> None:
-        """Begins to watch; a root that is not there, with ``rearm``."""
+    def start(self) -> None:
+        """Begins to watch; a root that is not there, with ``renew``."""
         self._overflows.attach()
-        self._choice = self._wanted = choose_observer(self._settings.source_dir, self._settings.observer)
-        self._retry_at_s = None
-        self.problems.pop("observer", None)
-        if self._choice.kind == "native" and root_is_there:
-            self._use_or_poll(self._try_natively())
-        if is_wsl() and self._choice.kind == "polling":
-            log.info("🐧 WSL detected - using PollingObserver")
+        self._observe(())
 
     def stop(self) -> None:
         self._is_stopped = True
@@ -103,94 +96,87 @@ class Supervisor:
         if native is not None:
             native.stop()
 
-    def rearm(self, reason: str, *, at_once: bool = False) -> bool:
+    def renew(self, reason: str, known: Sequence[str] = (), *, at_once: bool = False) -> bool:
         """Starts a new observer; less and less often while that does not help.
 
         Args:
-            reason: why, for the log.
+            reason: why, for the log; empty where notifications that did not work are tried again.
+            known: directories that it must be able to watch.
             at_once: whether to do it however short a time ago the last one was started.
 
         Returns:
-            whether it was done.
+            whether something may have gone unnoticed meanwhile.
         """
-        now_s = time.monotonic()
-        if now_s < self._rearm_at_s and not at_once:
+        if time.monotonic() < self._renew_at_s and not at_once:
             return False
-        self._rearm_at_s = now_s + self._rearm_pause_s
-        self._rearm_pause_s = min(self._rearm_pause_s * 2, _LONGEST_REARM_PAUSE_S)
-        log.warning("✗ %s: starting a new observer", reason)
+        if reason:
+            log.warning("✗ %s: starting a new observer", reason)
         self._stop_native()
-        self.start(root_is_there=True)
-        return True
+        self._observe(known)
+        return bool(reason) or self.hears
 
-    # -- notifications, or none
+    def _observe(self, known: Sequence[str]) -> None:
+        """Chooses again; uses notifications if they are wanted and work."""
+        self._renew_at_s = time.monotonic() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        self._wanted = choose_observer(self._settings.source_dir, self._settings.observer)
+        wanted = self._wanted.kind == "native" and self._root.is_dir()
+        refusal, remedy = self._observe_natively(known) if wanted else ("", "")
+        before, self._refusal = self._refusal, refusal
+        if refusal and not before:
+            log.warning("✗ Native notifications do not work: %s; polling instead. %s", refusal, remedy)
+        # Without a remedy it is no problem that a person could solve.
+        self._problems.report("observer", f"polling, because: {refusal}" if remedy else "", remedy)
+        if self.hears and before:
+            log.info("✓ Native notifications work again (%s)", self._wanted.reason)
+        elif is_wsl() and (refusal or self._wanted.kind == "polling") and not before:
+            log.info("🐧 WSL detected - using PollingObserver")
 
-    def _try_natively(self, known: Sequence[str] = ()) -> NativeObserver | _Refusal:
-        """A native observer that works; else why there is none.
-
-        Args:
-            known: directories that it must be able to watch.
-        """
+    def _observe_natively(self, known: Sequence[str]) -> tuple[str, str]:
+        """Uses a native observer if it works. Else says why it does not, and what to do about it, if anything."""
         native = NativeObserver(self._root, self._put)
+        refusal = remedy = ""
         try:
             native.start()
+            if not native.proves_itself():
+                refusal = "no notification arrived for a change of ours"
+            elif deaf := native.deaf_directories(known):
+                refusal, remedy = f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY
         except OSError as error:
-            return _Refusal(str(error.strerror or error), _remedy_for(error))
-        if not native.proves_itself():
-            refusal = _Refusal("no notification arrived for a change of ours", "")
-        elif deaf := native.deaf_directories(known):
-            refusal = _Refusal(f"{len(deaf)} directories cannot be watched", _WATCHES_REMEDY)
+            refusal, remedy = str(error.strerror or error), _REMEDIES.get(error.errno or 0, "")
+        if refusal or self._is_stopped:  # the latter meanwhile, by another thread
+            native.stop()
         else:
-            return native
-        native.stop()
-        return refusal
-
-    def _use_or_poll(self, found: NativeObserver | _Refusal) -> None:
-        if isinstance(found, NativeObserver):
-            if self._is_stopped:  # meanwhile, by another thread
-                found.stop()
-                return
-            self._native = found
+            self._native = native
             self._events_counted = 0
             self._overflows_at_s.clear()
-            return
-        self._choice = Choice("polling", found.reason)
-        self._retry_at_s = time.monotonic() + self._retry_pause_s
-        log.warning("✗ Native notifications do not work: %s; polling instead. %s", found.reason, found.remedy)
-        if found.remedy:
-            self.problems["observer"] = Problem(f"polling, because: {found.reason}", found.remedy, time.time())
-
-    def try_notifications_again(self, known: Callable[[], Sequence[str]]) -> bool:
-        """Where polling stands in for notifications that did not work, tries them again now and then.
-
-        Args:
-            known: returns the directories that they have to come from.
-
-        Returns:
-            whether they work now. Then everything should be looked at once.
-        """
-        if self._retry_at_s is None or time.monotonic() < self._retry_at_s:
-            return False
-        found = self._try_natively(known())
-        if not isinstance(found, NativeObserver):
-            self._retry_pause_s = min(self._retry_pause_s * 2, _LONGEST_RETRY_PAUSE_S)
-            self._retry_at_s = time.monotonic() + self._retry_pause_s
-            return False
-        self._use_or_poll(found)
-        self._choice = self._wanted
-        self._retry_at_s = None
-        self._retry_pause_s = _FIRST_RETRY_PAUSE_S
-        self.problems.pop("observer", None)
-        log.info("✓ Native notifications work again (%s)", self._choice.reason)
-        return True
+        return refusal, remedy
 
     # -- watching over it
 
-    def trouble(self) -> str | None:
+    def check(self, known: Sequence[str]) -> tuple[bool, Sequence[str]]:
+        """Looks after the observer: one that fails, or does not watch everything, is replaced. Where polling stands in
+        for notifications that did not work, they are tried again now and then.
+
+        Args:
+            known: the directories that notifications have to come from.
+
+        Returns:
+            whether something may have gone unnoticed, so that everything should be looked at; and the directories that
+            were not watched until now.
+        """
+        unnoticed = self._lost_events()
+        if self._native is not None:
+            trouble = self._trouble(self._native)
+            unnoticed = (trouble is not None and self.renew(trouble)) or unnoticed
+        elif self._wanted.kind == "native":
+            unnoticed = self.renew("", known) or unnoticed
+        deaf = self._deaf_directories(known)
+        return unnoticed or bool(deaf), deaf
+
+    def _trouble(self, native: NativeObserver) -> str | None:
         """Why a new observer is needed; None where none is."""
-        if self._native is None:
-            return None
-        if not self._native.alive:
+        if not native.alive:
             return "The observer died"
         if len(self._overflows_at_s) == _OVERFLOWS and time.monotonic() - self._overflows_at_s[0] < _OVERFLOWS_WITHIN_S:
             # Above 16,384 directories watchdog 7.1's own answer, taking all watches away, overflows the queue again.
@@ -204,31 +190,23 @@ class Supervisor:
         before, self._events_counted = self._events_counted, self._native.events
         return self._events_counted - before
 
-    def lost_events(self) -> bool:
+    def _lost_events(self) -> bool:
         """Whether events were lost since the last call, or may have been: the kernel's queue overflowed (watchdog
         reports that from 7.1 on), or so many came that it may have."""
         if self._overflows.count == self._overflows_seen:
-            arrived = self._native.events if self._native is not None else 0
-            return arrived - self._events_counted >= _MANY_EVENTS
-        first = not self._overflows_seen
+            return self._native is not None and self._native.events - self._events_counted >= _MANY_EVENTS
         self._overflows_seen = self._overflows.count
         self._overflows_at_s.append(time.monotonic())
-        if first or "overflow" not in self.problems:
+        if self._problems.report("overflow", "events were lost; looking at everything", _QUEUE_REMEDY):
             log.warning("✗ More happened at once than the system reports: events were lost. %s", _QUEUE_REMEDY)
-        self.problems["overflow"] = Problem("events were lost; looking at everything", _QUEUE_REMEDY, time.time())
         return True
-
-    def note_caught_up(self) -> None:
-        """Everything was looked at since events were lost."""
-        self.problems.pop("overflow", None)
 
     def expect_new_directories(self) -> None:
         """Some appeared: the next check looks whether they are watched."""
         self._deaf_check.hasten(0.0)
 
-    def deaf_directories(self, known: Sequence[str]) -> list[str]:
-        """Those of the known directories that were not watched; from now on they are. They should be looked into, and
-        everything once more, because what the observer before had not reported yet is lost.
+    def _deaf_directories(self, known: Sequence[str]) -> list[str]:
+        """Those of the known directories that were not watched; from now on they are, or all are polled.
 
         Checked whenever the number of directories changes, and now and then; but not while the system holds events that
         are not read yet: they may be those of the very directories.
@@ -239,17 +217,9 @@ class Supervisor:
         deaf = self._native.deaf_directories(known)
         self._known = len(known)
         self._deaf_check.note(time.monotonic() - started_s, share=_DEAF_CHECK_SHARE, shortest_s=_DEAF_CHECK_S)
-        if not deaf:
-            self._rearm_pause_s = 1.0
-            return []
-        self._stop_native()
-        self._use_or_poll(self._try_natively(deaf))
+        if deaf:
+            self._stop_native()
+            self._observe(deaf)
+        else:
+            self._pause_s = _FIRST_PAUSE_S
         return deaf
-
-
-def _remedy_for(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return _WATCHES_REMEDY
-    if error.errno == errno.EMFILE:
-        return "raise the limit: sudo sysctl fs.inotify.max_user_instances=512"
-    return ""

@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 
-from sdgen_thumbnail_plugin.daemon.catching_up import CatchUpThread
 from sdgen_thumbnail_plugin.daemon.hints import Hint, HintKind
-from sdgen_thumbnail_plugin.daemon.pace import Pace
-from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
+from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, Pace
+from sdgen_thumbnail_plugin.daemon.state import Problems
 from sdgen_thumbnail_plugin.daemon.supervisor import Supervisor
-from sdgen_thumbnail_plugin.engine.catchup import due_for_a_sweep
-from sdgen_thumbnail_plugin.engine.reconcile_directory import DirectoryReconciler
+from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Phase, Progress, due_for_a_sweep
 from sdgen_thumbnail_plugin.engine.workers import Workers
 from sdgen_thumbnail_plugin.errors import CatalogError, MachineError
-from sdgen_thumbnail_plugin.model import Priority, Problem
-from sdgen_thumbnail_plugin.settings import Settings
+from sdgen_thumbnail_plugin.model import Priority
+from sdgen_thumbnail_plugin.project import OpenProject
 from sdgen_thumbnail_plugin.text import printable
 
 log = logging.getLogger(__name__)
@@ -32,38 +30,86 @@ _RECENT_S = 60.0
 _NOTIFICATION_S = 0.8  # watchdog keeps moves for half a second, to find both their ends
 
 
+class CatchUpThread:
+    """Catches up beside the watching: one pass at a time. One thread starts them.
+
+    Args:
+        make: makes a catch-up that reports to ``on_progress``, and ends early when the watcher does.
+        on_change: called when a pass begins, when its phase changes, and when it ends.
+    """
+
+    def __init__(self, make: Callable[..., CatchUp], on_change: Callable[[], None]) -> None:
+        self.progress = Progress(Phase.SMART)  # the first pass is to come
+        self.is_running = False
+        self.started_at_s = 0.0
+        """When the last pass began, on the monotonic clock."""
+        self._make = make
+        self._on_change = on_change
+        self._thread: threading.Thread | None = None
+
+    def start(self, *, smart: bool = True, everything: bool = False) -> bool:
+        """Starts a pass, unless one is running; returns whether it did. See ``CatchUp.run``."""
+        if self.is_running:
+            return False
+        self.is_running = True
+        self.started_at_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, args=(smart, everything), name="catch-up", daemon=True)
+        self._thread.start()
+        return True
+
+    def join(self, timeout_s: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self, smart: bool, everything: bool) -> None:
+        self.progress = Progress(Phase.SMART if smart else Phase.SURVEY)
+        self._on_change()
+        try:
+            summary = self._make(on_progress=self._note).run(smart=smart, everything=everything)
+            log.info("✓ Audit complete: %d thumbnails made, %d errors", summary.created, summary.errors)
+        except MachineError as error:
+            log.error("✗ %s (%s)", error, error.remedy)
+        except Exception:
+            log.exception("✗ Unexpected error while catching up")
+        finally:
+            self.progress = Progress(Phase.DONE)
+            self.is_running = False
+            self._on_change()
+
+    def _note(self, progress: Progress) -> None:
+        before, self.progress = self.progress, progress
+        if progress.phase != before.phase:
+            self._on_change()
+
+
 class Ticks:
     """Ticks, one after the other, in one thread.
 
     Args:
-        settings: how often.
-        poll: looks.
-        directories: knows what changed.
+        project: what is looked at, and how often.
         workers: are asked for what a look found.
         supervisor: the observer's.
         catch_up: is started where everything has to be looked at.
         put: gets hints for images that were overwritten.
-        problems: where problems are reported, by a name of their own.
+        problems: where problems are reported.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        poll: DirectoryPoll,
-        directories: DirectoryReconciler,
+        project: OpenProject,
         workers: Workers,
         supervisor: Supervisor,
         catch_up: CatchUpThread,
         *,
         put: Callable[[Hint], None],
-        problems: MutableMapping[str, Problem],
+        problems: Problems,
     ) -> None:
-        self._settings = settings
-        self._poll = poll
+        self._settings = settings = project.settings
+        self._poll = DirectoryPoll(project.directories, project.sessions)
         self._workers = workers
-        self._directories = directories
-        self._source = directories.images.source
-        self._catalog = directories.catalog
+        self._directories = project.directories
+        self._source = project.source
+        self._catalog = project.catalog
         self._supervisor = supervisor
         self._catch_up = catch_up
         self._put = put
@@ -81,11 +127,6 @@ class Ticks:
         """The pause between two looks at all directories, in seconds."""
         return self._everything.pause_s
 
-    @property
-    def root_is_there(self) -> bool:
-        """Whether it was, as of the last look."""
-        return self._root_identity is not None
-
     def wait(self, stopping: threading.Event) -> None:
         """Waits until the next tick is due, or the event is set."""
         stopping.wait(max(0.0, self._due_at_s - time.monotonic()))
@@ -93,21 +134,16 @@ class Ticks:
     def tick(self) -> None:
         """Looks once, and reports what is wrong."""
         self._due_at_s = time.monotonic() + self._settings.tick_interval_s
-        if self._supervisor.lost_events():
-            self._look_soon()
-        elif not self._look_again and not self._catch_up.is_running:
-            self._supervisor.note_caught_up()
         root_is_there = self._check_root()
         if root_is_there:
+            self._check_observer()
             self._look()
+            self._due_at_s = min(self._due_at_s, self._everything.due_at_s, self._quick.due_at_s)
         try:
             self._catalog.flush()
-            self._problems.pop("catalog", None)
+            self._problems.end("catalog")
         except CatalogError as error:
-            self._problems["catalog"] = Problem(str(error), error.remedy, time.time())
-        if root_is_there:
-            self._check_observer()
-            self._due_at_s = min(self._due_at_s, self._everything.due_at_s, self._quick.due_at_s)
+            self._problems.report("catalog", str(error), error.remedy)
 
     # -- the root
 
@@ -122,56 +158,43 @@ class Ticks:
         identity, before = self._identity_of_root(), self._root_identity
         location = self._source.location
         if identity is None:
-            if "root" not in self._problems:
+            remedy = "mount the drive or create the folder; watching goes on by itself"
+            if self._problems.report("root", f"the source folder {location} is not there", remedy):
                 log.error("✗ The source folder %s is not there; nothing is deleted", printable(location))
-                remedy = "mount the drive or create the folder; watching goes on by itself"
-                self._problems["root"] = Problem(f"the source folder {location} is not there", remedy, time.time())
             return False
-        returned = self._problems.pop("root", None) is not None
+        returned = self._problems.end("root")
         if returned or identity != before:
             self._root_identity = identity
             reason = "The source folder is back" if returned else "Another folder took the source's place"
-            self._replace_observer(reason, at_once=True)
+            self._supervisor.renew(reason, at_once=True)
+            if not self._catch_up.start():
+                self._look_again = True
         self._report_a_root_without_images()
         return True
 
     def _report_a_root_without_images(self) -> None:
         if not self._directories.misses_all_images():
-            self._problems.pop("images", None)
-        elif "images" not in self._problems and not self._catch_up.is_running:  # which may find them under new names
+            self._problems.end("images")
+        elif not self._catch_up.is_running:  # which may find them under new names
             location = self._source.location
-            log.warning("✗ The source folder %s holds no images; nothing is deleted", printable(location))
             remedy = "mount the drive; if its images are gone on purpose, delete the folder of thumbnails"
-            self._problems["images"] = Problem(f"the source folder {location} holds no images", remedy, time.time())
+            if self._problems.report("images", f"the source folder {location} holds no images", remedy):
+                log.warning("✗ The source folder %s holds no images; nothing is deleted", printable(location))
 
     # -- the observer
 
     def _check_observer(self) -> None:
-        trouble = self._supervisor.trouble()
-        if trouble is not None and self._replace_observer(trouble):
-            self._look_soon()
-        if self._supervisor.try_notifications_again(self._catalog.directories):
-            self._everything.hasten(0.0)
-        deaf = self._supervisor.deaf_directories(self._catalog.directories())
-        if deaf:
-            self._look_soon()
+        unnoticed, deaf = self._supervisor.check(self._catalog.directories())
+        if unnoticed:
+            # All is looked at soon, and listed once nothing happens any more.
+            self._look_again = True
+            self._everything.hasten(self._settings.tick_interval_s)
+        elif not self._look_again and not self._catch_up.is_running:
+            self._problems.end("overflow")
         for directory in deaf:
             self._workers.submit_directory(directory, Priority.URGENT)  # what happened in them meanwhile
 
-    def _replace_observer(self, reason: str, *, at_once: bool = False) -> bool:
-        """A new observer, and catching up with what no observer reported; False where the last one is too young."""
-        done = self._supervisor.rearm(reason, at_once=at_once)
-        if done and not self._catch_up.start():
-            self._look_again = True
-        return done
-
     # -- looking
-
-    def _look_soon(self) -> None:
-        """So much happened that some of it may be lost: all is looked at, and listed once nothing happens any more."""
-        self._look_again = True
-        self._supervisor.count_events()
-        self._everything.hasten(self._settings.tick_interval_s)
 
     def _look(self) -> None:
         """Looks at all directories, or quickly at those where something happens, if it is time for either."""
@@ -191,8 +214,12 @@ class Ticks:
             cost_s = time.monotonic() - started_s
         else:
             cost_s = findings.cost_s
-            self._note_found(findings.directories)
-            self._take(self._lasting() if native else findings.directories)
+            found_at_s, now_s = self._found_at_s, time.monotonic()
+            self._found_at_s = {directory: found_at_s.get(directory, now_s) for directory in findings.directories}
+            # What a notification reports better is left to it for a while: a renamed directory is a new one to a tick,
+            # and its thumbnails would be made again instead of renamed.
+            patience_s = _NOTIFICATION_S if native else 0.0
+            self._take([directory for directory, at_s in self._found_at_s.items() if now_s - at_s >= patience_s])
             for key in findings.files:
                 self._put(Hint(key, HintKind.WRITTEN))
         if everywhere:
@@ -222,22 +249,14 @@ class Ticks:
         ):
             self._workers.submit_directory(directory, Priority.AUDIT)
 
-    def _note_found(self, directories: Sequence[str]) -> None:
-        now_s = time.monotonic()
-        self._found_at_s = {directory: self._found_at_s.get(directory, now_s) for directory in directories}
-
-    def _lasting(self) -> list[str]:
-        """Directories that were found some time ago already: what a notification reports better is left to it until
-        then. A renamed directory is a new one to a tick, and its thumbnails would be made again instead of renamed."""
-        now_s = time.monotonic()
-        return [directory for directory, at_s in self._found_at_s.items() if now_s - at_s >= _NOTIFICATION_S]
-
     def _take(self, directories: Sequence[str]) -> None:
         """Asks for the directories that a look found; during a catch-up only for those where something happened since
         it began: the others are on its way, newest first."""
         catching_up = self._catch_up.is_running
-        within_s = min(_RECENT_S, self._catch_up.running_s) if catching_up else _RECENT_S
-        recent = self._directories.recently_changed(directories, within_s)
+        running_s = time.monotonic() - self._catch_up.started_at_s
+        recent = self._directories.recently_changed(
+            directories, min(_RECENT_S, running_s) if catching_up else _RECENT_S
+        )
         for directory in directories:
             if self._workers.is_busy_with(directory) or self._workers.is_backing_off(directory):
                 continue

@@ -7,6 +7,7 @@ directory*; another one ticks, and finds what no event reported.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import queue
 import threading
@@ -14,18 +15,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sdgen_thumbnail_plugin.daemon.catching_up import CatchUpThread
-from sdgen_thumbnail_plugin.daemon.dispatch import Dispatcher
-from sdgen_thumbnail_plugin.daemon.hints import Hint
+from sdgen_thumbnail_plugin.daemon.hints import Dispatcher, Hint
 from sdgen_thumbnail_plugin.daemon.observers import is_wsl
-from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
 from sdgen_thumbnail_plugin.daemon.priority import IdleTrim
 from sdgen_thumbnail_plugin.daemon.reporter import Reporter
-from sdgen_thumbnail_plugin.daemon.state import HEARTBEAT_S
+from sdgen_thumbnail_plugin.daemon.state import HEARTBEAT_S, Problems
 from sdgen_thumbnail_plugin.daemon.supervisor import Supervisor
-from sdgen_thumbnail_plugin.daemon.ticks import Ticks
-from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Phase, Progress
-from sdgen_thumbnail_plugin.model import OutcomeKind, Problem
+from sdgen_thumbnail_plugin.daemon.ticks import CatchUpThread, Ticks
+from sdgen_thumbnail_plugin.engine.catchup import Phase
+from sdgen_thumbnail_plugin.model import OutcomeKind
 from sdgen_thumbnail_plugin.paths import Home
 from sdgen_thumbnail_plugin.project import open_project
 from sdgen_thumbnail_plugin.settings import Settings
@@ -55,14 +53,15 @@ class Watcher:
         self._was_killed = home.state_file.exists()
         self._stopping = threading.Event()
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()  # None only wakes the loop
-        self._problems: dict[str, Problem] = {}
+        self._problems = Problems()
         self._reported: tuple[str, set[str]] | None = None
         self._state_at_s = 0.0
         self._idle_trim = IdleTrim()
-        self._reporter = Reporter(home, project.directories)
+        self._reporter = Reporter(home, project.directories, self._problems)
         self._workers = project.workers(on_outcome=self._reporter.note)
-        self._catch_up = CatchUpThread(self._new_catch_up, on_change=self._wake)
-        self._supervisor = Supervisor(settings, Path(project.source.location), self._hints.put)
+        new_catch_up = functools.partial(project.catch_up, self._workers, stopping=self._stopping)
+        self._catch_up = CatchUpThread(new_catch_up, on_change=self._wake)
+        self._supervisor = Supervisor(settings, Path(project.source.location), self._hints.put, self._problems)
         self._dispatcher = Dispatcher(
             project.directories,
             self._workers,
@@ -70,14 +69,7 @@ class Watcher:
             on_new_directories=self._supervisor.expect_new_directories,
         )
         self._ticks = Ticks(
-            settings,
-            DirectoryPoll(project.directories, project.sessions),
-            project.directories,
-            self._workers,
-            self._supervisor,
-            self._catch_up,
-            put=self._hints.put,
-            problems=self._problems,
+            project, self._workers, self._supervisor, self._catch_up, put=self._hints.put, problems=self._problems
         )
 
     def stop(self) -> None:
@@ -101,12 +93,12 @@ class Watcher:
         fault = self._project.catalog_fault
         if fault is not None:
             log.warning("✗ %s: working without memory (%s)", fault, fault.remedy)
-            self._problems["memory"] = Problem(f"working without memory: {fault}", fault.remedy, time.time())
+            self._problems.report("memory", f"working without memory: {fault}", fault.remedy)
         ticking = threading.Thread(target=self._repeat, args=(self._tick,), name="ticks", daemon=True)
         try:
             if is_wsl():
                 log.info("🐧 WSL detected - looking at the mount of %s", printable(self._project.source.location))
-            self._supervisor.start(root_is_there=self._ticks.root_is_there)
+            self._supervisor.start()
             self._write_state()
             on_watching()
             choice = self._supervisor.choice
@@ -138,11 +130,8 @@ class Watcher:
                     break  # by now the catalog may be closed
                 log.exception("✗ Unexpected error; going on")
                 remedy = "please report it, with the log: sdgen-thumbnails logs -n 100"
-                self._problems["bug"] = Problem(f"unexpected {type(error).__name__}: {error}", remedy, time.time())
+                self._problems.report("bug", f"unexpected {type(error).__name__}: {error}", remedy)
                 self._stopping.wait(1.0)
-
-    def _new_catch_up(self, on_progress: Callable[[Progress], None]) -> CatchUp:
-        return self._project.catch_up(self._workers, stopping=self._stopping, on_progress=on_progress)
 
     # -- the ticks' thread
 
@@ -180,9 +169,10 @@ class Watcher:
 
     def _headline(self) -> tuple[str, set[str]]:
         """What is reported at once when it changes."""
-        return self._phase(), {*self._problems, *self._supervisor.problems}
+        return self._phase(), set(self._problems.all())
 
     def _write_state(self) -> None:
+        self._reporter.check()
         self._reported = self._headline()
         phase = self._reported[0]
         progress = self._catch_up.progress if phase != WATCHING else None
@@ -194,7 +184,6 @@ class Watcher:
             phase=phase,
             observer=self._supervisor.choice,
             progress=progress,
-            problems=[*self._problems.values(), *self._supervisor.problems.values()],
             tick_interval_s=self._ticks.interval_s,
         )
         counts = self._workers.counts

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.padding import Padding
 
-from sdgen_thumbnail_plugin.daemon.health import watcher_report
+from sdgen_thumbnail_plugin.daemon.state import watcher_report
 from sdgen_thumbnail_plugin.demo.latency import Made, ThumbnailTimer, arrivals_in
 from sdgen_thumbnail_plugin.demo.report import contact_sheet, line_of, summary_of, table_of
 from sdgen_thumbnail_plugin.demo.sessions import write_session

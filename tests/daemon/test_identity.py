@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.daemon.identity import (
-    clean_stale_pid_file,
-    find_watcher,
-    holding_the_lock,
-    identity_of,
-    is_locked,
-)
-from sdgen_thumbnail_plugin.errors import AlreadyRunningError
+from sdgen_thumbnail_plugin.daemon.identity import find_old_watchdog, identity_of, prove_watcher
+from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
+from sdgen_thumbnail_plugin.daemon.state import find_watcher
 from sdgen_thumbnail_plugin.paths import Home
 
 
@@ -36,28 +31,10 @@ def test_a_process_is_known_by_its_start() -> None:
     assert identity_of(2**22 + 1) is None
 
 
-def test_the_lock_is_held_by_one_and_names_it_in_the_pid_file(home: Home) -> None:
-    assert not is_locked(home)
-    with holding_the_lock(home):
-        assert is_locked(home)
-        assert home.read_pid() == os.getpid()
-        assert not clean_stale_pid_file(home)
-        with pytest.raises(AlreadyRunningError), holding_the_lock(home):
-            pass
-    assert not is_locked(home)
-    assert not home.pid_file.exists()
-
-
 def test_a_process_that_holds_the_lock_is_a_watcher_only_if_its_command_line_is(home: Home) -> None:
     with holding_the_lock(home):
         assert find_watcher(home) is None
-
-
-def test_a_pid_file_that_its_writer_left_behind_is_stale(home: Home) -> None:
-    home.pid_file.write_text(str(os.getpid()))
-    assert find_watcher(home) is None
-    assert clean_stale_pid_file(home)
-    assert not clean_stale_pid_file(home)
+        assert prove_watcher(home, os.getpid()) is None
 
 
 @pytest.mark.parametrize("content", ["", "not a number", "-1", "0", "1", "1.5"])
@@ -65,3 +42,4 @@ def test_a_pid_file_may_hold_anything(home: Home, content: str) -> None:
     home.pid_file.write_text(content)
     assert home.read_pid() is None
     assert find_watcher(home) is None
+    assert find_old_watchdog(home) is None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, Findings
+from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll, Findings, Pace
 from support.engine import Engine, open_engine
 from support.pictures import png
 from support.project import LONG_AGO_S, Project, draw, just_now, session_of
@@ -120,3 +121,42 @@ def test_of_a_root_that_is_not_there_all_is_found_and_nothing_changed(engine: En
     engine.project.results.rename(engine.project.root / "away")
     assert set(look(poll).directories) == {"", OLD, ACTIVE}
     assert engine.project.thumbnail(f"{OLD}/000.png").exists()
+
+
+# -- how pauses grow with what something costs
+
+
+def test_what_costs_little_is_due_after_the_shortest_pause() -> None:
+    pace = Pace(1.0)
+    assert pace.is_due
+    pace.note(0.001, share=0.1, shortest_s=1.0)
+    assert pace.pause_s == 1.0
+    assert not pace.is_due
+
+
+def test_what_costs_much_takes_no_more_than_its_share() -> None:
+    pace = Pace(1.0)
+    for _ in range(3):
+        pace.note(3.0, share=0.1, shortest_s=1.0)
+    assert pace.pause_s == pytest.approx(30.0)
+    assert pace.due_at_s - time.monotonic() == pytest.approx(30.0, abs=1.0)
+
+
+def test_an_interruption_does_not_put_it_off() -> None:
+    pace = Pace(1.0)
+    pauses_s = []
+    for cost_s in (0.001, 600.0, 600.0, 0.001, 600.0, 0.001):
+        pace.note(cost_s, share=0.1, shortest_s=1.0)
+        pauses_s.append(pace.pause_s)
+    assert pauses_s == [1.0] * 6
+
+
+def test_it_can_be_hastened_and_not_put_off_by_that() -> None:
+    pace = Pace(1.0)
+    for _ in range(3):
+        pace.note(3.0, share=0.1, shortest_s=1.0)
+    due_at_s = pace.due_at_s
+    pace.hasten(3600.0)
+    assert pace.due_at_s == due_at_s
+    pace.hasten(0.0)
+    assert pace.is_due

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,18 @@ import psutil
 import pytest
 
 from sdgen_thumbnail_plugin.daemon import process as daemon_process
-from sdgen_thumbnail_plugin.daemon.identity import find_watcher, identity_of, is_locked
-from sdgen_thumbnail_plugin.daemon.process import start_watcher
+from sdgen_thumbnail_plugin.daemon.identity import identity_of, is_locked
+from sdgen_thumbnail_plugin.daemon.process import (
+    Answer,
+    answering,
+    clean_stale_pid_file,
+    holding_the_lock,
+    read_answer,
+    start_watcher,
+)
+from sdgen_thumbnail_plugin.daemon.state import find_watcher
+from sdgen_thumbnail_plugin.errors import AlreadyRunningError, RootsError, ThumbnailError
+from sdgen_thumbnail_plugin.paths import Home
 from sdgen_thumbnail_plugin.settings import Settings
 from support.commands import run
 from support.pictures import png
@@ -364,3 +375,93 @@ def test_only_a_watcher_with_a_session_of_its_own_lowers_its_sessions_priority(w
     if before == "[]":
         pytest.skip("this system's groups of sessions are switched off")
     assert (before, later) == ("['0']", after)
+
+
+# -- the one line between a watcher that starts and the process that started it
+
+
+def answer_after(error: BaseException | None, *, watching: bool = False) -> Answer:
+    """What a starter reads of a start that ends in an error, or in order."""
+    reading, writing = os.pipe()
+    with contextlib.suppress(ThumbnailError, RuntimeError), answering(writing) as say_watching:
+        if watching:
+            say_watching()
+        if error is not None:
+            raise error
+    return read_answer(reading, time.monotonic() + 30)
+
+
+def test_a_watcher_that_watches_says_so_once() -> None:
+    assert answer_after(None, watching=True) == Answer(watching=True)
+    assert answer_after(RuntimeError("later"), watching=True) == Answer(watching=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (
+            RootsError("is not there", path="/a", remedy="make it"),
+            Answer(error=str(RootsError("is not there", path="/a")), remedy="make it"),
+        ),
+        (RuntimeError("a bug"), Answer(error="unexpected: RuntimeError: a bug")),
+        (None, Answer(error="it ended before it was watching")),
+    ],
+)
+def test_a_watcher_that_does_not_watch_says_why(error: BaseException | None, answer: Answer) -> None:
+    assert answer_after(error) == answer
+
+
+def test_that_another_one_runs_is_no_failure() -> None:
+    answer = answer_after(AlreadyRunningError("a watcher is running already"))
+    assert answer.already
+    assert "running already" in answer.error
+
+
+def test_a_process_that_ends_without_a_word_leaves_an_empty_answer() -> None:
+    reading, writing = os.pipe()
+    os.close(writing)
+    assert read_answer(reading, time.monotonic() + 30) == Answer()
+
+
+def test_no_answer_in_time_is_late() -> None:
+    reading, writing = os.pipe()
+    try:
+        assert read_answer(reading, time.monotonic()) == Answer(late=True)
+        with answering(os.dup(writing)) as say_watching:  # the reader is gone, which is no reason to fail
+            say_watching()
+    finally:
+        os.close(writing)
+
+
+def test_in_the_foreground_nothing_is_said() -> None:
+    with answering(None) as say_watching:
+        say_watching()
+
+
+# -- the lock and the PID file
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / ".sdgen")
+    home.prepare()
+    return home
+
+
+def test_the_lock_is_held_by_one_and_names_it_in_the_pid_file(home: Home) -> None:
+    assert not is_locked(home)
+    with holding_the_lock(home):
+        assert is_locked(home)
+        assert home.read_pid() == os.getpid()
+        assert not clean_stale_pid_file(home)
+        with pytest.raises(AlreadyRunningError), holding_the_lock(home):
+            pass
+    assert not is_locked(home)
+    assert not home.pid_file.exists()
+
+
+def test_a_pid_file_that_its_writer_left_behind_is_stale(home: Home) -> None:
+    home.pid_file.write_text(str(os.getpid()))
+    assert find_watcher(home) is None
+    assert clean_stale_pid_file(home)
+    assert not clean_stale_pid_file(home)

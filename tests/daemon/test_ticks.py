@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from sdgen_thumbnail_plugin.daemon import ticks as ticks_module
-from sdgen_thumbnail_plugin.daemon.catching_up import CatchUpThread
 from sdgen_thumbnail_plugin.daemon.hints import Hint, HintKind
 from sdgen_thumbnail_plugin.daemon.observers import Choice
-from sdgen_thumbnail_plugin.daemon.polling import DirectoryPoll
+from sdgen_thumbnail_plugin.daemon.state import Problems
 from sdgen_thumbnail_plugin.daemon.supervisor import Supervisor
-from sdgen_thumbnail_plugin.daemon.ticks import Ticks
-from sdgen_thumbnail_plugin.model import Priority, Problem
+from sdgen_thumbnail_plugin.daemon.ticks import CatchUpThread, Ticks
+from sdgen_thumbnail_plugin.engine.catchup import CatchUp, Phase, Progress, Summary
+from sdgen_thumbnail_plugin.errors import DiskFullError
+from sdgen_thumbnail_plugin.model import Priority
 from sdgen_thumbnail_plugin.settings import Settings
 from support.engine import Engine, open_engine
 from support.pictures import png
@@ -31,11 +36,13 @@ class Observing(Supervisor):
     """Reports what a test sets."""
 
     def __init__(self, project: Project) -> None:
-        super().__init__(Settings(source_dir=project.results), project.results, lambda _: None)
+        problems = Problems()
+        super().__init__(Settings(source_dir=project.results), project.results, lambda _: None, problems)
+        self.problems = problems
         self.native = True
         self.lost = False
         self.new_events = 0
-        self.rearmed: list[str] = []
+        self.renewed: list[str] = []
 
     @property
     def hears(self) -> bool:
@@ -45,20 +52,17 @@ class Observing(Supervisor):
     def choice(self) -> Choice:
         return Choice("native" if self.native else "polling", "as the test says")
 
-    def lost_events(self) -> bool:
+    def check(self, known: Sequence[str]) -> tuple[bool, Sequence[str]]:
         lost, self.lost = self.lost, False
-        return lost
+        return lost, []
 
     def count_events(self) -> int:
         count, self.new_events = self.new_events, 0
         return count
 
-    def rearm(self, reason: str, *, at_once: bool = False) -> bool:
-        self.rearmed.append(reason)
+    def renew(self, reason: str, known: Sequence[str] = (), *, at_once: bool = False) -> bool:
+        self.renewed.append(reason)
         return True
-
-    def deaf_directories(self, known: Sequence[str]) -> list[str]:
-        return []
 
 
 class CatchingUp(CatchUpThread):
@@ -66,17 +70,15 @@ class CatchingUp(CatchUpThread):
 
     def __init__(self) -> None:
         self.is_running = False
+        self.started_at_s = 0.0
         self.started: list[tuple[bool, bool]] = []
         self.on_start: Callable[[], None] = lambda: None
-
-    @property
-    def running_s(self) -> float:
-        return 0.0
 
     def start(self, *, smart: bool = True, everything: bool = False) -> bool:
         if self.is_running:
             return False
         self.is_running = True
+        self.started_at_s = time.monotonic() + 3600.0  # later than all that happens
         self.started.append((smart, everything))
         self.on_start()
         return True
@@ -87,7 +89,6 @@ class Place:
     engine: Engine
     supervisor: Observing
     catch_up: CatchingUp
-    problems: dict[str, Problem] = field(default_factory=dict)
     hints: list[Hint] = field(default_factory=list)
     asked: list[tuple[str, Priority]] = field(default_factory=list)
 
@@ -101,14 +102,14 @@ class Place:
 
         workers.submit_directory = note  # type: ignore[assignment,method-assign]
         self.ticks = Ticks(
-            Settings(tick_interval_s=INTERVAL_S, polling_interval_s=INTERVAL_S),
-            DirectoryPoll(self.engine.directories, self.engine.parts.sessions),
-            self.engine.directories,
+            dataclasses.replace(
+                self.engine.parts, settings=Settings(tick_interval_s=INTERVAL_S, polling_interval_s=INTERVAL_S)
+            ),
             workers,
             self.supervisor,
             self.catch_up,
             put=self.hints.append,
-            problems=self.problems,
+            problems=self.supervisor.problems,
         )
 
     def ticks_until(self, condition: Callable[[], object]) -> None:
@@ -157,7 +158,7 @@ def test_a_new_observer_while_catching_up_leads_to_a_full_look_afterwards(place:
     place.ticks.tick()
     (place.engine.project.root / "away").rename(place.engine.project.results)
     place.ticks.tick()
-    assert place.supervisor.rearmed == ["The source folder is back"]
+    assert place.supervisor.renewed == ["The source folder is back"]
     place.catch_up.is_running = False
     place.ticks_until(lambda: (False, True) in place.catch_up.started)
 
@@ -174,14 +175,14 @@ def test_a_full_look_waits_until_nothing_happens_any_more(place: Place) -> None:
 
 
 def test_lost_events_are_a_problem_until_everything_was_looked_at(place: Place) -> None:
-    place.supervisor.problems["overflow"] = Problem("events were lost", "a remedy")
+    place.supervisor.problems.report("overflow", "events were lost", "a remedy")
     place.supervisor.lost = True
     place.ticks_until(lambda: place.catch_up.started)
     place.ticks.tick()
-    assert "overflow" in place.supervisor.problems
+    assert "overflow" in place.supervisor.problems.all()
     place.catch_up.is_running = False
     place.ticks.tick()
-    assert "overflow" not in place.supervisor.problems
+    assert "overflow" not in place.supervisor.problems.all()
 
 
 def test_what_a_notification_reports_better_is_left_to_it_for_a_while(place: Place) -> None:
@@ -234,12 +235,12 @@ def test_an_image_that_was_overwritten_in_an_active_session_is_a_hint(place: Pla
 def test_a_root_that_is_not_there_is_a_problem_until_it_is_back(place: Place) -> None:
     place.engine.project.results.rename(place.engine.project.root / "away")
     place.ticks.tick()
-    assert "is not there" in place.problems["root"].message
-    assert not place.supervisor.rearmed
+    assert "is not there" in place.supervisor.problems.all()["root"].message
+    assert not place.supervisor.renewed
     assert place.engine.project.thumbnail(f"{ONE}/000.png").exists()
     (place.engine.project.root / "away").rename(place.engine.project.results)
     place.ticks.tick()
-    assert not place.problems
+    assert not place.supervisor.problems.all()
     assert place.catch_up.started == [(True, False)]
 
 
@@ -248,4 +249,78 @@ def test_another_folder_in_the_roots_place_gets_a_new_observer(place: Place) -> 
     place.engine.project.results.rename(place.engine.project.root / "away")
     place.engine.project.results.mkdir()
     place.ticks.tick()
-    assert place.supervisor.rearmed == ["Another folder took the source's place"]
+    assert place.supervisor.renewed == ["Another folder took the source's place"]
+
+
+# -- the thread that catches up: one pass at a time, and never a reason for the watcher to end
+
+
+class Pass:
+    """Stands in for a catch-up: waits until it may go on."""
+
+    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
+        self.on_progress = on_progress
+        self.go_on = threading.Event()
+        self.done: list[str] = []
+        self.fault: Exception | None = None
+
+    def run(self, *, smart: bool, everything: bool) -> Summary:
+        self.on_progress(Progress(Phase.AUDIT, 1, 2))
+        assert self.go_on.wait(30)
+        if self.fault is not None:
+            raise self.fault
+        self.done += ["smart"] if smart else []
+        self.done.append("everything" if everything else "what differs")
+        return Summary()
+
+
+class Passes:
+    def __init__(self) -> None:
+        self.made: list[Pass] = []
+        self.changes = 0
+        self.thread = CatchUpThread(self._make, self._note_change)
+
+    def _make(self, on_progress: Callable[[Progress], None]) -> CatchUp:
+        self.made.append(Pass(on_progress))
+        return cast("CatchUp", self.made[-1])
+
+    def _note_change(self) -> None:
+        self.changes += 1
+
+    def end(self) -> None:
+        self.made[-1].go_on.set()
+        wait_for(lambda: not self.thread.is_running)
+        self.thread.join(30)
+
+
+@pytest.fixture
+def passes() -> Iterator[Passes]:
+    passes = Passes()
+    yield passes
+    passes.end()
+
+
+def test_passes_run_one_at_a_time(passes: Passes) -> None:
+    assert passes.thread.start()
+    assert not passes.thread.start(everything=True)
+    wait_for(lambda: passes.thread.progress == Progress(Phase.AUDIT, 1, 2))
+    assert passes.changes == 2
+    passes.end()
+    assert passes.thread.progress == Progress(Phase.DONE)
+    assert passes.changes == 3
+    assert passes.thread.start(smart=False, everything=True)
+    passes.end()
+    assert [one.done for one in passes.made] == [["smart", "what differs"], ["everything"]]
+
+
+@pytest.mark.parametrize("fault", [DiskFullError("no space left", path="/a"), RuntimeError("a bug")])
+def test_a_pass_that_fails_is_logged_and_another_one_can_start(
+    passes: Passes, fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    passes.thread.start()
+    wait_for(lambda: passes.made)
+    passes.made[-1].fault = fault
+    passes.end()
+    assert str(fault) in caplog.text
+    assert passes.thread.start()

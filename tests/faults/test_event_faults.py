@@ -26,10 +26,8 @@ import pytest
 from PIL import Image
 
 from sdgen_thumbnail_plugin.daemon import supervisor
-from sdgen_thumbnail_plugin.daemon.dispatch import Dispatcher
-from sdgen_thumbnail_plugin.daemon.hints import Hint
-from sdgen_thumbnail_plugin.daemon.native import NativeObserver
-from sdgen_thumbnail_plugin.daemon.observers import inotify_limits
+from sdgen_thumbnail_plugin.daemon.hints import Dispatcher, Hint
+from sdgen_thumbnail_plugin.daemon.observers import NativeObserver, inotify_limits
 from sdgen_thumbnail_plugin.daemon.ticks import Ticks
 from sdgen_thumbnail_plugin.paths import ENVIRONMENT_PREFIX
 from support.commands import failures, output_of, run, status

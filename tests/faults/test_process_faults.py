@@ -29,9 +29,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from sdgen_thumbnail_plugin.daemon import health
-from sdgen_thumbnail_plugin.daemon.health import watcher_report
-from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock, is_locked
+from sdgen_thumbnail_plugin.daemon import state
+from sdgen_thumbnail_plugin.daemon.identity import is_locked
+from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
+from sdgen_thumbnail_plugin.daemon.state import watcher_report
 from sdgen_thumbnail_plugin.errors import AlreadyRunningError
 from sdgen_thumbnail_plugin.paths import HOME_VARIABLE, Home
 from sdgen_thumbnail_plugin.settings import Settings
@@ -824,7 +825,7 @@ def test_a_watcher_that_is_stopped_is_told_and_goes_on_where_it_was(
         project.image(f"20251111_000000-new/{number}.png")
     (project.results / FIRST).unlink()
     with monkeypatch.context() as patience:
-        patience.setattr(health, "STALLED_S", 1.0)  # instead of half a minute
+        patience.setattr(state, "STALLED_S", 1.0)  # instead of half a minute
         wait_for(lambda: quick_status(project)["health"] == "stalled", PATIENCE_S)
         assert_told(quick_status(project), "stalled", "no sign of life", "sdgen-thumbnails restart")
     assert "running already" in run(project, "start").stdout
@@ -849,7 +850,7 @@ def test_a_watcher_that_is_stopped_is_told_after_the_clock_was_set_back_too(
     watcher = started(project, environment=clock.environment)
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)
     watcher.suspend()
-    monkeypatch.setattr(health, "STALLED_S", 1.0)  # instead of half a minute
+    monkeypatch.setattr(state, "STALLED_S", 1.0)  # instead of half a minute
     wait_for(lambda: quick_status(project)["health"] == "stalled", 5)
     watcher.resume()
     wait_for(lambda: is_exact(project) and is_quiet(project), PATIENCE_S)

@@ -30,9 +30,16 @@ import pytest
 from rich.console import Console
 
 from sdgen_thumbnail_plugin.cli.status import EXIT_CODES, render
-from sdgen_thumbnail_plugin.daemon.health import watcher_report
-from sdgen_thumbnail_plugin.daemon.identity import holding_the_lock, identity_of
-from sdgen_thumbnail_plugin.daemon.state import STATE_SCHEMA, ObserverState, SessionsState, WatcherState, write_state
+from sdgen_thumbnail_plugin.daemon.identity import identity_of
+from sdgen_thumbnail_plugin.daemon.process import holding_the_lock
+from sdgen_thumbnail_plugin.daemon.state import (
+    STATE_SCHEMA,
+    ObserverState,
+    SessionsState,
+    WatcherState,
+    watcher_report,
+    write_state,
+)
 from sdgen_thumbnail_plugin.errors import ThumbnailError
 from sdgen_thumbnail_plugin.model import Priority
 from sdgen_thumbnail_plugin.settings import Settings
