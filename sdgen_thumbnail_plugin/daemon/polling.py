@@ -113,7 +113,8 @@ class DirectoryPoll:
         if besides is None:
             self._active = self._active_among(known)
         else:
-            self._active.update(changed)
+            # One that differs from the catalog may only wait for the catch-up, which is at work on all of them.
+            self._active |= self._directories.recently_changed(changed, ACTIVE_S)
         cost_s = time.monotonic() - started_s
         return Findings(changed, self._overwritten(share) if self._listing.is_due else [], cost_s)
 

@@ -108,6 +108,21 @@ def test_a_quick_look_asks_for_the_root_the_active_and_the_named_directories_alo
     assert sorted(look(poll, besides=[OLD]).directories) == [OLD, ACTIVE]
 
 
+def test_files_of_a_directory_that_only_waits_for_the_catch_up_are_not_listed(
+    engine: Engine, poll: DirectoryPoll
+) -> None:
+    waiting = session_of(3)
+    draw(engine.project, waiting, 2)
+    engine.project.age()
+    make_active(engine)
+    engine.catalog.forget(waiting)
+    engine.catalog.discover([waiting])
+    engine.source.listed.clear()
+    assert look(poll, besides=[waiting]).directories == [waiting]
+    look(poll, besides=[])
+    assert waiting not in engine.source.listed
+
+
 def test_listing_a_large_folder_pauses_while_directories_are_looked_at(engine: Engine, poll: DirectoryPoll) -> None:
     for _ in range(3):
         poll.look(share=1e-9)  # from now on listing has used up its share for years
