@@ -22,24 +22,30 @@ def logs(
     path = find_home().log_file
     if not path.exists() and not follow:
         raise NotRunningError("there is no log yet", path=str(path))
-    for line in last_lines(path, lines):
+    inode, position = _end_of(path)  # before anything is shown: what is added from here on is followed
+    for line in last_lines(path, lines, end_bytes=position):
         typer.echo(line)
     if follow:
-        _follow(path)
+        _follow(path, inode, position)
 
 
-def _follow(path: Path) -> None:
-    position, inode = (path.stat().st_size, path.stat().st_ino) if path.exists() else (0, 0)
+def _end_of(path: Path) -> tuple[int, int]:
+    """The log's inode and its length in bytes; zeros while there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_size
+
+
+def _follow(path: Path, inode: int, position: int) -> None:
     rest = b""
     while True:
         time.sleep(0.2)
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            continue
-        if status.st_ino != inode or status.st_size < position:  # rotated, or truncated
-            position, inode, rest = 0, status.st_ino, b""
-        if status.st_size > position:
+        now, size_bytes = _end_of(path)
+        if now != inode or size_bytes < position:  # rotated, or truncated
+            position, inode, rest = 0, now, b""
+        if size_bytes > position:
             with path.open("rb") as file:
                 file.seek(position)
                 new = file.read()

@@ -94,12 +94,19 @@ def log_error(text: str, error: BaseException | None = None) -> None:
         pass
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a log, made safe to print; none where it cannot be read."""
+def last_lines(path: Path, count: int, *, end_bytes: int | None = None) -> list[str]:
+    """The last lines of a log, made safe to print; none where it cannot be read.
+
+    Args:
+        path: the log.
+        count: how many lines.
+        end_bytes: where the last of them ends; by default, where the log does.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            end_bytes = file.seek(0, os.SEEK_END) if end_bytes is None else end_bytes
+            file.seek(max(0, end_bytes - _TAIL_BYTES))
+            lines = file.read(end_bytes - file.tell()).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     return [printable(line) for line in lines[-count:]] if count else []
